@@ -33,13 +33,27 @@ BigQuery answers every function of its reference. A DuckDB file answers those be
 in Google's reference. `SAFE.` before any of them gives NULL instead of an error. A function that is refused, or that is
 not in the table, raises `InvalidInput`. So do all functions whose names begin with {prefixes}.
 
+Syntax that GoogleSQL lacks is refused too, with what to write for it: `x::DATE`, `ILIKE`, `x % y`, `SELECT DISTINCT
+ON`, `VALUES`, `SEMI JOIN`, types such as VARCHAR. Of GoogleSQL's own syntax a DuckDB file refuses CAST with FORMAT,
+COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON paths with other parts than `.name` and
+`[n]`. It refuses values of some types, too:
+
+- a NUMERIC that is multiplied, divided, averaged or formatted: cast it to FLOAT64;
+- a time, a FLOAT64 or a NUMERIC in CONCAT and `||`, unless it is a literal or a column named *_at: cast it to STRING;
+- a TIMESTAMP in DATE_ADD, DATE_SUB and DATE_TRUNC, unless it is a cast or a column named *_at: use TIMESTAMP_ADD;
+- the JSON of an ARRAY or STRUCT with times, bytes or NUMERICs, unless it is written as `STRUCT(...)`, as `[...]`, or as
+  the name of a view's rows.
+
 A DuckDB file also differs in this:
 
 - DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
-- INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and NUMERICs are divided as
-  FLOAT64s. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
-- A comparison of STRING with another type converts the text; BigQuery refuses it, except for times.
-- A STRUCT has no subscripts; name its fields.
+- INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and a FLOAT64 plus a NUMERIC is a
+  FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
+- NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
+- A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
+  for BOOL, dates for times and STRUCTs with other names for different, where BigQuery refuses or compares them.
+- WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
+- A STRUCT has no subscripts; name its fields. `SELECT *` of an UNNEST with an alias has one column for a STRUCT.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |

@@ -29,11 +29,11 @@ def syntax_error(sql: str, error: sqlglot.errors.SqlglotError) -> InvalidInput:
         quoted = re.sub(r"\s+", " ", sql[first.start : tokens[last].end + 1])
         if len(quoted) > 60:
             quoted = f"{quoted[:57]}..."
-        return InvalidInput(f"The statement is not valid GoogleSQL near '{quoted}' ({_place(sql, first.start)}).")
+        return InvalidInput(f"The statement is not valid GoogleSQL near '{quoted}' ({place(sql, first.start)}).")
     match = _NOT_CLOSED.search(str(error.__cause__ or ""))
     if match is not None:
-        place = _place(sql, int(match[2]))
-        return InvalidInput(f"The statement is not valid GoogleSQL: the quote {match[1]} at {place} is not closed.")
+        where = place(sql, int(match[2]))
+        return InvalidInput(f"The statement is not valid GoogleSQL: the quote {match[1]} at {where} is not closed.")
     return InvalidInput("The statement is not valid GoogleSQL: a text or a comment in it is not closed.")
 
 
@@ -41,10 +41,10 @@ def _refused(tokens: list[Token], details: dict[str, object]) -> int:
     """Return the index of the token that does not fit: the first one if no query begins so."""
     if tokens[0].text.upper() not in _STARTS:
         return 0
-    place = (details.get("line"), details.get("col"))
-    return next((index for index, token in enumerate(tokens) if (token.line, token.col) == place), len(tokens) - 1)
+    where = (details.get("line"), details.get("col"))
+    return next((index for index, token in enumerate(tokens) if (token.line, token.col) == where), len(tokens) - 1)
 
 
-def _place(sql: str, offset: int) -> str:
+def place(sql: str, offset: int) -> str:
     line, column = sql.count("\n", 0, offset) + 1, offset - sql.rfind("\n", 0, offset)
     return f"line {line}, column {column}"

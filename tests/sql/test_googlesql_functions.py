@@ -97,7 +97,7 @@ def test_parts_of_a_time_are_counted_as_in_bigquery(warehouse, expression, expec
 @pytest.mark.parametrize(
     "expression",
     [
-        *("1 / 0", "1.5 / 0", "0 / 0", "NUMERIC '1' / 0", "a / b", "1 / (b / a)", "SUM(b) / SUM(b)", "a / a / b / a"),
+        *("1 / 0", "1.5 / 0", "0 / 0", "a / b", "1 / (b / a)", "SUM(b) / SUM(b)", "a / a / b / a"),
         *("DIV(1, 0)", "DIV(a, b)", "MOD(5, 0)", "MOD(a, b)", "a / @n", "SUM(a / b)", "CAST('inf' AS FLOAT64) / 0"),
     ],
 )

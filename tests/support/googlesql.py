@@ -81,7 +81,7 @@ class GoogleSql:
         """What a query without tables answers, one column of text, by Google's reference implementation."""
         functions = ZetaSQLBuiltinFunctionOptions(language_options=self._language)
         builder: Any = PreparedQuery.builder().set_sql(sql)
-        builder.set_analyzer_options(AnalyzerOptions(language_options=self._language))
+        builder.set_analyzer_options(AnalyzerOptions(language_options=self._language, default_timezone="UTC"))
         builder.set_catalog(CatalogBuilder("answers").with_builtin_functions(functions).build())
         return [row.cell[0].string_value for row in builder.prepare().execute().content.table_data.row]
 

@@ -17,14 +17,19 @@ _NO = "refused"
 #: ``refused:`` and a reason; or what differs.
 COVERAGE: Mapping[str, Mapping[str, str]] = {
     "Text": _named(
-        "ASCII BYTE_LENGTH CHAR_LENGTH CHARACTER_LENGTH CHR CODE_POINTS_TO_STRING CONCAT CONTAINS_SUBSTR "
-        "EDIT_DISTANCE ENDS_WITH FROM_BASE64 FROM_HEX INITCAP INSTR LEFT LENGTH LOWER LPAD LTRIM OCTET_LENGTH "
-        "REGEXP_CONTAINS REGEXP_EXTRACT REGEXP_EXTRACT_ALL REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT "
+        "ASCII BYTE_LENGTH CHAR_LENGTH CHARACTER_LENGTH CHR CODE_POINTS_TO_STRING CONCAT "
+        "ENDS_WITH FROM_BASE64 FROM_HEX INITCAP INSTR LEFT LENGTH LPAD LTRIM OCTET_LENGTH "
+        "REGEXP_CONTAINS REGEXP_EXTRACT REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT "
         "REPLACE REVERSE RIGHT RPAD RTRIM SAFE_CONVERT_BYTES_TO_STRING SPLIT STARTS_WITH STRPOS SUBSTR SUBSTRING "
-        "TO_BASE64 TO_CODE_POINTS TO_HEX TRANSLATE TRIM UNICODE UPPER MD5 SHA1 SHA256"
+        "TO_BASE64 TO_CODE_POINTS TO_HEX TRANSLATE TRIM UNICODE MD5 SHA1 SHA256"
     )
     | {
-        "FORMAT": "a literal format with %d, %i, %s, %f, %e, %g, %x, %X, %o and %%; others are refused",
+        "FORMAT": "a literal format with %d, %i, %s, %f, %e, %g, %x, %X, %o and %%; others, and NUMERICs, are refused",
+        "UPPER": "ß becomes ẞ, not SS",
+        "LOWER": "of İ, one character",
+        "EDIT_DISTANCE": "ASCII texts; others are refused",
+        "CONTAINS_SUBSTR": "without ARRAY and STRUCT",
+        "REGEXP_EXTRACT_ALL": "an expression that matches an empty text matches once more, at the end",
         "NORMALIZE": "NFC only; other forms are refused",
         "NORMALIZE_AND_CASEFOLD": "NFC, and lower case in place of case folding",
         "SEARCH": "without options; text only, without the analyzer's percent decoding",
@@ -34,12 +39,16 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         _NO,
     ),
     "Numbers and conditions": _named(
-        "ABS ACOS ACOSH ASIN ASINH ATAN ATAN2 ATANH CBRT CEIL CEILING COS COSH EXP FLOOR GREATEST IEEE_DIVIDE "
-        "IS_INF IS_NAN LEAST LN LOG LOG10 MOD PARSE_NUMERIC POW POWER RAND RANGE_BUCKET ROUND SAFE_ADD SAFE_DIVIDE "
-        "SAFE_MULTIPLY SAFE_NEGATE SAFE_SUBTRACT SIGN SIN SINH SQRT TAN TANH TRUNC BIT_COUNT COALESCE IF IFNULL "
+        "ABS ACOS ACOSH ASIN ASINH ATAN ATAN2 ATANH CBRT COS COSH EXP IEEE_DIVIDE "
+        "IS_INF IS_NAN LN LOG LOG10 MOD PARSE_NUMERIC POW POWER RAND RANGE_BUCKET SAFE_ADD SAFE_DIVIDE "
+        "SAFE_MULTIPLY SAFE_SUBTRACT SIN SINH SQRT TAN TANH BIT_COUNT COALESCE IF IFNULL "
         "NULLIF GENERATE_UUID ERROR"
     )
     | {
+        **dict.fromkeys(("ROUND", "CEIL", "CEILING", "FLOOR", "TRUNC"), "gives an INT64 for an INT64"),
+        "SIGN": "gives an INT64",
+        "SAFE_NEGATE": "of the smallest INT64 is a number beyond 64 bits",
+        **dict.fromkeys(("GREATEST", "LEAST"), "NaN is above every number"),
         "DIV": "for INT64; a NUMERIC quotient keeps its fraction",
         "CAST": "without FORMAT and BIGNUMERIC; DATETIME values are read as TIMESTAMPs in UTC",
         "SAFE_CAST": "as CAST",
@@ -51,15 +60,18 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
     ),
     "Dates and times": _named(
         "CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP DATE DATETIME DATETIME_ADD DATETIME_DIFF "
-        "DATETIME_SUB DATETIME_TRUNC DATE_ADD DATE_DIFF DATE_FROM_UNIX_DATE DATE_SUB EXTRACT "
+        "DATETIME_SUB DATETIME_TRUNC DATE_DIFF DATE_FROM_UNIX_DATE EXTRACT "
         "GENERATE_TIMESTAMP_ARRAY JUSTIFY_HOURS LAST_DAY MAKE_INTERVAL STRING TIME TIMESTAMP TIMESTAMP_ADD "
         "TIMESTAMP_DIFF TIMESTAMP_MICROS TIMESTAMP_MILLIS TIMESTAMP_SECONDS TIMESTAMP_SUB TIMESTAMP_TRUNC TIME_ADD "
         "TIME_DIFF TIME_SUB TIME_TRUNC UNIX_DATE UNIX_MICROS UNIX_MILLIS UNIX_SECONDS"
     )
     | {
-        "DATE_TRUNC": "gives a DATE, unless the argument is a column named *_at or a cast to TIMESTAMP",
+        **dict.fromkeys(
+            ("DATE_ADD", "DATE_SUB", "DATE_TRUNC"),
+            "of a DATE, a column named *_at or a cast to TIMESTAMP; refuses other TIMESTAMPs",
+        ),
         "GENERATE_DATE_ARRAY": "with months, each date is computed from the previous one",
-        "FORMAT_DATE": "every documented element except widths",
+        "FORMAT_DATE": "every documented element of a date except widths",
         "FORMAT_DATETIME": "every documented element except widths",
         "FORMAT_TIME": "every documented element except widths",
         "FORMAT_TIMESTAMP": "%s, %z, %Ez and %Z only in UTC",
@@ -74,13 +86,17 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
     ),
     "JSON": _named(
         "BOOL BOOL_ARRAY FLOAT64 FLOAT64_ARRAY INT64 INT64_ARRAY JSON_ARRAY JSON_EXTRACT_SCALAR "
-        "JSON_EXTRACT_STRING_ARRAY JSON_OBJECT JSON_TYPE JSON_VALUE JSON_VALUE_ARRAY LAX_BOOL LAX_BOOL_ARRAY "
-        "LAX_FLOAT64 LAX_FLOAT64_ARRAY LAX_INT64 LAX_INT64_ARRAY LAX_STRING LAX_STRING_ARRAY PARSE_JSON "
+        "JSON_EXTRACT_STRING_ARRAY JSON_OBJECT JSON_TYPE LAX_BOOL LAX_BOOL_ARRAY "
+        "LAX_FLOAT64 LAX_FLOAT64_ARRAY LAX_INT64 LAX_INT64_ARRAY LAX_STRING_ARRAY "
         "STRING_ARRAY TO_JSON"
     )
     | {
         "JSON_EXTRACT": "gives JSON for a STRING too",
         "JSON_EXTRACT_ARRAY": "gives JSON for a STRING too",
+        "JSON_VALUE": "a text that is not JSON fails, and numbers lose trailing zeros",
+        "JSON_VALUE_ARRAY": "gives the JSON of elements that are arrays or objects, and BigQuery then NULL",
+        "LAX_STRING": "of 1.0 is 1.0, not 1",
+        "PARSE_JSON": "accepts a comma after the last element, and rounds numbers; the last of equal keys wins",
         "JSON_KEYS": "with the depth 1 only",
         "JSON_QUERY": "gives JSON for a STRING too",
         "JSON_QUERY_ARRAY": "gives JSON for a STRING too",

@@ -13,12 +13,10 @@ from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import functions, names, subscripts, times, translations
-from ledger.warehouse.duckdb.translations import TemplatedBigQuery
+from ledger.warehouse.duckdb import forms, functions, grammar, names, subscripts, times, translations
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
 #: Beginning of the names of columns to which BigQuery gives no name; an answer has ``f0_``, ``f1_`` ... instead.
@@ -41,10 +39,11 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
     Raises:
         InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.
     """
-    tree = check_query(sql, TemplatedBigQuery if user else BigQuery)
+    tree = grammar.parse(sql) if user else check_query(sql)
     if user:
         _correlated_arrays(tree)
         names.check_names(sql, tree)
+        grammar.check_parts(tree)
     _name_columns(tree)
     try:
         return _render(tree, user=user)
@@ -141,6 +140,17 @@ def _correlated_arrays(tree: exp.Query) -> None:
         array = exp.Unnest(expressions=[exp.column(*[part.name for part in reversed(table.parts)])])
         array.set("alias", exp.TableAlias(columns=[name]))
         table.replace(array)
+
+
+def _unnested_fields(tree: exp.Expr) -> None:
+    """Make the fields of STRUCTs columns in ``FROM UNNEST(t.list)`` without an alias, as in GoogleSQL.
+
+    SQLGlot itself does this if it knows that the array has STRUCTs.
+    """
+    for unnest in tree.find_all(exp.Unnest):
+        from_clause = isinstance(unnest.parent, exp.From | exp.Join)
+        if from_clause and not unnest.args.get("alias") and not unnest.args.get("offset"):
+            unnest.set("explode_array", True)
 
 
 def _timestamps_without_zone(tree: exp.Expr) -> None:
@@ -296,7 +306,13 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    translations.quoted_names,
+    translations.groups,
+    translations.counts,
+    translations.numerics,
+    translations.shifts,
     translations.divisions,
+    _unnested_fields,
     translations.float_literals,
     translations.numeric_types,
     translations.casts,
@@ -306,8 +322,11 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     times.differences,
     times.time_truncs,
     times.week_parts,
+    times.date_parts,
     times.formatted_times,
     times.parsed_times,
+    forms.strings,
+    forms.json,
     translations.aggregate_limits,
     translations.zoned_text,
 )

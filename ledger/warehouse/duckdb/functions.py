@@ -15,7 +15,7 @@ _TEXT = "JSON_EXTRACT_STRING(v, '$')"
 
 #: Maps each GoogleSQL function to an expression of DuckDB, in which ``v`` is the function's argument. If the argument
 #: has a JSON type that the function does not accept, INT64, FLOAT64, BOOL and STRING fail, and the LAX_ functions
-#: return NULL. STRING also accepts a time, because the JSON form of a time is a string.
+#: return NULL. Of users' statements, ``forms`` translates STRING.
 _FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Int64: f"CASE WHEN {_NUMBER} AND CAST({_TEXT} AS DOUBLE) % 1 = 0 THEN CAST({_TEXT} AS BIGINT) "
     "WHEN v IS NOT NULL THEN ERROR('INT64() requires a JSON whole number') END",

@@ -6,10 +6,10 @@ import re
 from itertools import pairwise
 
 from sqlglot import TokenType, exp
-from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.coverage import REFUSED_PREFIXES, functions
+from ledger.warehouse.duckdb.grammar import GoogleSQL
 from ledger.warehouse.schema import schema, unknown
 
 #: Names that may be followed by a parenthesis and are no functions: types with parameters, and parts of clauses.
@@ -28,6 +28,11 @@ _NO_MATCH = re.compile(r"(?:argument types '[^(']+|function call \"[^(]+)\(([^)]
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
 
 
+#: Names that DuckDB answers though no column has them.
+_NO_COLUMNS = frozenset(["user", "current_user", "session_user", "current_role", "current_catalog", "current_schema"])
+_NO_COLUMNS |= frozenset(["localtime", "localtimestamp", "current_date", "current_time", "current_timestamp", "rowid"])
+
+
 def check_names(sql: str, tree: exp.Query) -> None:
     """Check that a statement names only objects and functions that exist.
 
@@ -37,6 +42,9 @@ def check_names(sql: str, tree: exp.Query) -> None:
     _check_functions(sql)
     objects = {item.name: item for item in schema()}
     ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    for column in tree.find_all(exp.Column):
+        if column.name.lower() in _NO_COLUMNS and column.name not in _columns(tree):
+            raise unknown("column", column.name, _columns(tree))
     for table in tree.find_all(exp.Table):
         name = table.name.lower()
         if isinstance(table.this, exp.Func):
@@ -52,7 +60,7 @@ def check_names(sql: str, tree: exp.Query) -> None:
 
 def _check_functions(sql: str) -> None:
     known = dict(functions())
-    tokens = BigQuery().tokenize(sql)
+    tokens = GoogleSQL().tokenize(sql)
     own = {item.name.upper() for item in schema()}
     for index, (token, following) in enumerate(pairwise(tokens)):
         if following.token_type != TokenType.L_PAREN or token.token_type not in (TokenType.VAR, TokenType.RANGE):

@@ -24,7 +24,7 @@ _INSTR = (
     f"WHEN _3 > 0 THEN {_NTH} ELSE {_BACKWARDS} END AS BIGINT)"
 )
 #: GoogleSQL counts a negative start from the end, and takes 0, and a start before the text, for the first character.
-_START = "CASE WHEN _2 >= 0 THEN GREATEST(_2, 1) ELSE GREATEST(LENGTH(_1) + _2 + 1, 1) END"
+_START = "CASE WHEN _2 >= 0 THEN GREATEST(_2, 1) WHEN _2 < 0 THEN GREATEST(LENGTH(_1) + _2 + 1, 1) END"
 _JSON_KINDS = "'BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE'"
 _ITEM = "JSON_EXTRACT_STRING(j, '$')"
 
@@ -46,14 +46,31 @@ def _lax_array_reader(value: str) -> str:
     return f"CASE WHEN JSON_TYPE(_1) = 'ARRAY' THEN LIST_TRANSFORM(CAST(_1 AS JSON[]), lambda j: {value}) END"
 
 
+def _counted(name: str, arguments: str) -> str:
+    return f"CASE WHEN _2 < 0 THEN ERROR('{name}() needs a number of 0 or more') ELSE {name}({arguments}) END"
+
+
 TEMPLATES: Mapping[str, str] = {
     # text
+    "ASCII": "CASE WHEN _1 = '' THEN 0 WHEN UNICODE(_1) > 127 THEN ERROR('ASCII() needs an ASCII text') "
+    "ELSE ASCII(_1) END",
+    "LEFT": _counted("LEFT", "_1, _2"),
+    "RIGHT": _counted("RIGHT", "_1, _2"),
+    "REPEAT": _counted("REPEAT", "_1, _2"),
+    "LPAD/2": _counted("LPAD", "_1, _2, ' '"),
+    "LPAD/3": _counted("LPAD", "_1, _2, _3"),
+    "RPAD/2": _counted("RPAD", "_1, _2, ' '"),
+    "RPAD/3": _counted("RPAD", "_1, _2, _3"),
+    "EDIT_DISTANCE/2": "CASE WHEN STRLEN(_1) <> LENGTH(_1) OR STRLEN(_2) <> LENGTH(_2) THEN "
+    "ERROR('Over DuckDB, EDIT_DISTANCE() needs ASCII texts') ELSE LEVENSHTEIN(_1, _2) END",
     "BYTE_LENGTH": _BYTES_OR_TEXT,
     "OCTET_LENGTH": _BYTES_OR_TEXT,
     "CODE_POINTS_TO_STRING": "ARRAY_TO_STRING(LIST_TRANSFORM(_1, lambda p: CHR(CAST(p AS INTEGER))), '')",
     "TO_CODE_POINTS": "CASE WHEN _1 = '' THEN CAST([] AS BIGINT[]) ELSE LIST_TRANSFORM(STRING_SPLIT(_1, ''), "
     "lambda c: CAST(UNICODE(c) AS BIGINT)) END",
-    "CONTAINS_SUBSTR": "CONTAINS(LOWER(NFC_NORMALIZE(CAST(_1 AS VARCHAR))), LOWER(NFC_NORMALIZE(_2)))",
+    "CONTAINS_SUBSTR": "CASE WHEN TYPEOF(_1) LIKE 'STRUCT%' OR TYPEOF(_1) LIKE '%]' THEN "
+    "ERROR('Over DuckDB, CONTAINS_SUBSTR() takes no ARRAY or STRUCT') ELSE "
+    "CONTAINS(LOWER(NFC_NORMALIZE(CAST(_1 AS VARCHAR))), LOWER(NFC_NORMALIZE(_2))) END",
     "INSTR/2": "CAST(STRPOS(_1, _2) AS BIGINT)",
     "INSTR/3": _INSTR.replace("_4", "1"),
     "INSTR/4": _INSTR,
@@ -73,6 +90,7 @@ TEMPLATES: Mapping[str, str] = {
     "RTRIM/1": f"RTRIM(_1, {_SPACE})",
     "RTRIM/2": "RTRIM(_1, _2)",
     "UNICODE": "CASE WHEN _1 = '' THEN 0 ELSE UNICODE(_1) END",
+    "BIT_COUNT": "BIT_COUNT(CAST(_1 AS BIGINT))",
     # numbers; DuckDB 2 gives NaN or infinity where GoogleSQL has an error
     "LN": _bounded("LN", "_1 > 0", "a number above 0"),
     "LOG/1": _bounded("LN", "_1 > 0", "a number above 0"),
@@ -126,8 +144,8 @@ TEMPLATES: Mapping[str, str] = {
     ),
     "JSON_KEYS/2": "CASE WHEN _2 = 1 THEN LIST_SORT(JSON_KEYS(_1)) ELSE "
     "ERROR('Over DuckDB, JSON_KEYS() needs the depth 1') END",
-    "TO_JSON_STRING/1": "COALESCE(CAST(TO_JSON(_1) AS VARCHAR), 'null')",
-    "TO_JSON": "CAST(TO_JSON(_1) AS JSON)",
+    "TO_JSON_STRING/1": "TO_JSON_STRING(_1)",  # forms.json translates both
+    "TO_JSON/1": "TO_JSON(_1)",
     # arrays
     "ARRAY_CONCAT/2": "CASE WHEN _1 IS NOT NULL AND _2 IS NOT NULL THEN LIST_CONCAT(_1, _2) END",
     "ARRAY_FIRST": "CASE WHEN LENGTH(_1) = 0 THEN ERROR('ARRAY_FIRST() needs an array with elements') ELSE _1[1] END",

@@ -12,9 +12,11 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import fill
+from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
+#: Elements of a time of day or of a time zone.
+_TIMED = re.compile(r"(?<!%)(?:%%)*%(?:[HIMSTRXklpPszZc]|E\d?\*?[Sz])")
 #: Elements that DuckDB's STRFTIME has too, and those that it writes in another way.
 _SAME = {letter: f"%{letter}" for letter in "aAbBdHIjmMpSuUVWGwyYc%"}
 _SAME |= {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S", "h": "%b"}
@@ -54,6 +56,8 @@ def formatted_times(tree: exp.Expr) -> None:
         else:
             moment = fill("CAST(_1 AS TIMESTAMP)", plain)
         in_utc = zone is None or (isinstance(zone, exp.Literal) and zone.this.upper() == "UTC")
+        if isinstance(value, exp.TsOrDsToDate) and (timed := _TIMED.search(pattern.this)) is not None:
+            raise InvalidInput(f"A DATE has no time of day for {timed[0]}; use FORMAT_TIMESTAMP.")
         pieces = _pieces(pattern.this, moment, in_utc=in_utc)
         whole = exp.Literal.string("") if not pieces else pieces[0]
         for piece in pieces[1:]:
@@ -123,25 +127,39 @@ def _parsed_element(match: re.Match[str]) -> str:
 
 
 def date_results(tree: exp.Expr) -> None:
-    """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps."""
+    """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps.
+
+    Of a timestamp the result is a timestamp. An argument that is not known to be one must not be one.
+    """
     for call in innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
+        if is_instant(call.this) or is_datetime(call.this):
+            if not isinstance(call, exp.DateTrunc):
+                kind = exp.TimestampAdd if isinstance(call, exp.DateAdd) else exp.TimestampSub
+                call.replace(kind(this=call.this, expression=call.expression, unit=call.args.get("unit")))
+            continue
         unit = call.args.get("unit")
-        if isinstance(call, exp.DateTrunc) and _is_instant(call.this):
-            continue
-        if isinstance(unit, exp.Var) and unit.name.upper() in ("HOUR", "MINUTE", "SECOND", "MILLISECOND"):
-            continue
-        whole = exp.cast(call.copy(), "DATE")
-        call.replace(whole)
+        if isinstance(unit, exp.Var) and unit.name.upper() in _TIME_PARTS:
+            raise InvalidInput(f"A DATE has no {unit.name}; use TIMESTAMP_ADD or TIMESTAMP_SUB.")
+        if not isinstance(call.this.unnest(), exp.Cast | exp.Literal):
+            call.set("this", fill(_NO_INSTANT, call.this))
+        call.replace(exp.cast(call.copy(), "DATE"))
 
 
-def _is_instant(value: exp.Expr) -> bool:
-    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
-    value = value.unnest()
-    if isinstance(value, exp.Column):
-        return value.name.lower().endswith("_at")
-    if isinstance(value, exp.Cast):
-        return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ))
-    return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
+def date_parts(tree: exp.Expr) -> None:
+    """Make EXTRACT of an hour, a minute or a second fail for a DATE; DuckDB gives 0."""
+    for call in innermost_first(tree, exp.Extract):
+        if call.name.upper() in _TIME_PARTS and not isinstance(call.expression, exp.AtTimeZone):
+            call.set("expression", fill(_NO_DATE, call.expression))
+
+
+_TIME_PARTS = frozenset({"HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"})
+_NO_DATE = (
+    "CASE WHEN TYPEOF(_1) = 'DATE' THEN ERROR('A DATE has no time of day; EXTRACT takes a TIMESTAMP') ELSE _1 END"
+)
+_NO_INSTANT = (
+    "CASE WHEN TYPEOF(_1) = 'TIMESTAMP' THEN ERROR('Over DuckDB, DATE_ADD, DATE_SUB and DATE_TRUNC take a DATE; use "
+    "TIMESTAMP_ADD, TIMESTAMP_SUB or TIMESTAMP_TRUNC') ELSE _1 END"
+)
 
 
 def differences(tree: exp.Expr) -> None:

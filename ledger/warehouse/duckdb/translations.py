@@ -9,29 +9,13 @@ import re
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
-
-class TemplatedBigQuery(BigQuery):
-    """BigQuery's dialect, in which SQLGlot leaves calls of the functions in ``TEMPLATES`` as they are written."""
-
-    class Parser(BigQuery.Parser):  # type: ignore[valid-type, misc]
-        FUNCTIONS = {  # noqa: RUF012 - SQLGlot's own form
-            name: make for name, make in BigQuery.Parser.FUNCTIONS.items() if name not in NAMES
-        }
-        FUNCTION_PARSERS = {  # noqa: RUF012
-            name: parse for name, parse in BigQuery.Parser.FUNCTION_PARSERS.items() if name not in NAMES
-        }
-        NO_PAREN_FUNCTIONS = {  # noqa: RUF012
-            token: kind for token, kind in BigQuery.Parser.NO_PAREN_FUNCTIONS.items() if token.name not in NAMES
-        }
-
-
 _DECIMAL = re.compile(r"\d*\.\d*")
+_GROUP = re.compile(r"\((?!\?[^P<])")
 _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?([diouxXeEfFgGs]))|%")
 
 
@@ -91,7 +75,60 @@ def formatted(tree: exp.Expr) -> None:
                 "Over DuckDB, FORMAT needs a literal format with %d, %i, %s, %f, %e, %g, %x, %o or %%; for other "
                 "values use CAST(... AS STRING) with %s."
             )
-        call.replace(exp.Anonymous(this="PRINTF", expressions=[pattern.copy(), *call.expressions]))
+        letters = [match[1] for match in _FORMAT.finditer(pattern.this) if match[1]]
+        if len(letters) != len(call.expressions):
+            raise InvalidInput(
+                f"FORMAT takes a value for each element: {len(letters)}, and not {len(call.expressions)}."
+            )
+        values = []
+        for letter, value in zip(letters, call.expressions, strict=True):
+            unsigned = letter in "xXo"
+            values.append(fill(_UNSIGNED if unsigned else _FORMATTED, value))
+        call.replace(exp.Anonymous(this="PRINTF", expressions=[pattern.copy(), *values]))
+
+
+def counts(tree: exp.Expr) -> None:
+    """Translate ``COUNTIF(x)`` to a COUNT, which is 0 without rows. SQLGlot's translation, a SUM, would be NULL."""
+    for call in innermost_first(tree, exp.CountIf):
+        condition = call.this.expressions[0] if isinstance(call.this, exp.Distinct) else call.this
+        counted: exp.Expr = exp.If(this=condition.copy(), true=exp.Literal.number(1))
+        if isinstance(call.this, exp.Distinct):
+            counted = exp.Distinct(expressions=[counted])
+        call.replace(exp.Count(this=counted, big_int=True))
+
+
+def numerics(tree: exp.Expr) -> None:
+    """Make NUMERICs fail in a multiplication, a division and AVG: DuckDB has more digits, or gives a FLOAT64."""
+    if not any(kind.this == exp.DType.DECIMAL for kind in tree.find_all(exp.DataType)) and not any(
+        call.name.upper() == "PARSE_NUMERIC" for call in tree.find_all(exp.Anonymous)
+    ):
+        return
+    for node in innermost_first(tree, exp.Mul, exp.Div, exp.SafeDivide, exp.Avg):
+        for operand in [node.this, node.expression] if node.expression else [node.this]:
+            if not isinstance(operand, exp.Literal | exp.Distinct):
+                operand.replace(fill(_NO_NUMERIC, operand))
+
+
+def shifts(tree: exp.Expr) -> None:
+    """Make ``>>`` fail for numbers below 0, whose sign DuckDB keeps and GoogleSQL does not."""
+    for shift in innermost_first(tree, exp.BitwiseRightShift):
+        shift.set("this", fill(_NO_SIGN, shift.this))
+
+
+def quoted_names(tree: exp.Expr) -> None:
+    """Quote the names of columns: without quotes, DuckDB takes ``localtime`` and ``current_user`` for functions."""
+    for column in tree.find_all(exp.Column):
+        if isinstance(column.this, exp.Identifier):
+            column.this.set("quoted", True)
+
+
+def groups(tree: exp.Expr) -> None:
+    """Refuse a regular expression with several groups in REGEXP_EXTRACT, of which DuckDB would take the whole match."""
+    for call in tree.find_all(exp.RegexpExtract, exp.RegexpExtractAll):
+        pattern = call.expression
+        text = pattern.this if isinstance(pattern, exp.Literal | exp.RawString) else ""
+        if len(_GROUP.findall(re.sub(r"\\.|\[[^]]*\]", "", text))) > 1:
+            raise InvalidInput("REGEXP_EXTRACT takes a regular expression with one group; write (?:...) for others.")
 
 
 def like_escapes(tree: exp.Expr) -> None:
@@ -122,22 +159,23 @@ def divisions(tree: exp.Expr) -> None:
 
 
 def casts(tree: exp.Expr) -> None:
-    """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
+    """Translate casts to BYTES, TIMESTAMP, INT64, BOOL and DATE, whose results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
         kind, value = cast.args["to"].this, cast.this
         if isinstance(value, exp.Null):
             continue
         safe = isinstance(cast, exp.TryCast)
-        if kind in (exp.DType.TEXT, exp.DType.VARCHAR):
-            template = _AS_STRING if not is_datetime(value) else "CAST(_1 AS VARCHAR)"
-            cast.replace(fill(f"TRY({template})" if safe else template, value))
-        elif kind in (exp.DType.BINARY, exp.DType.BLOB, exp.DType.VARBINARY):
+        if kind in (exp.DType.BINARY, exp.DType.BLOB, exp.DType.VARBINARY):
             cast.replace(fill("ENCODE(_1)" if not isinstance(value, exp.HexString | exp.ByteString) else "_1", value))
         elif kind == exp.DType.BIGINT:
             bad = "NULL" if safe else "ERROR('Bad INT64 value: ' || CAST(_1 AS VARCHAR))"
             cast.replace(fill(_AS_INTEGER.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
-        elif kind == exp.DType.BOOLEAN and safe:
-            cast.replace(fill(_AS_BOOL, value))
+        elif kind == exp.DType.BOOLEAN:
+            bad = "NULL" if safe else "ERROR('Bad BOOL value: ' || CAST(_1 AS VARCHAR))"
+            cast.replace(fill(_AS_BOOL.format(bad=bad), value))
+        elif kind == exp.DType.DATE:
+            bad = "NULL" if safe else "ERROR('Bad DATE value: ' || CAST(_1 AS VARCHAR))"
+            cast.replace(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
         elif kind == exp.DType.TIMESTAMPTZ:
             inner = "CAST(_1 AS TIMESTAMPTZ)"
             whole = f"CAST({inner} AS TIMESTAMP)"
@@ -173,6 +211,17 @@ def zoned_text(tree: exp.Expr) -> None:
             call.replace(fill(_ZONED, call.this, zone))
 
 
+def is_instant(value: exp.Expr) -> bool:
+    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
+    value = value.unnest()
+    if isinstance(value, exp.Column):
+        name = value.name.lower()
+        return name.endswith("_at") and all(it.alias.lower() != name for it in value.root().find_all(exp.Alias))
+    if isinstance(value, exp.Cast):
+        return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ))
+    return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
+
+
 def is_datetime(value: exp.Expr) -> bool:
     """Return True if an expression is known to be a DATETIME. DuckDB has one type for DATETIME and TIMESTAMP."""
     value = value.unnest()
@@ -183,21 +232,23 @@ def is_datetime(value: exp.Expr) -> bool:
     return isinstance(value, exp.Datetime | exp.DatetimeAdd | exp.DatetimeSub | exp.DatetimeTrunc | exp.ParseDatetime)
 
 
+_FORMATTED = (
+    "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, FORMAT takes no NUMERIC; cast it to FLOAT64') "
+    "WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE', 'TIME', 'JSON') THEN "
+    "ERROR('FORMAT takes STRING, INT64 and FLOAT64; use CAST(x AS STRING)') ELSE _1 END"
+)
+_UNSIGNED = "CASE WHEN _1 < 0 THEN ERROR('Over DuckDB, FORMAT with %x, %X or %o takes numbers from 0') ELSE _1 END"
+_NO_SIGN = "CASE WHEN _1 < 0 THEN ERROR('Over DuckDB, >> takes numbers from 0') ELSE _1 END"
+_NO_NUMERIC = (
+    "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, NUMERICs are not multiplied, divided or averaged; "
+    "cast them to FLOAT64') ELSE _1 END"
+)
 _LOCAL = "TIMEZONE(_2, TIMEZONE('UTC', _1))"
 _MINUTES = f"CAST(EPOCH({_LOCAL} - _1) AS BIGINT) // 60"
 _ZONED = (
     f"CAST({_LOCAL} AS VARCHAR) || CASE WHEN {_MINUTES} < 0 THEN '-' ELSE '+' END || "
     f"LPAD(CAST(ABS({_MINUTES}) // 60 AS VARCHAR), 2, '0') || CASE WHEN ({_MINUTES}) % 60 = 0 THEN '' ELSE ':' || "
     f"CAST(ABS({_MINUTES}) % 60 AS VARCHAR) END"
-)
-#: A NaN and an infinity are written alike in both. A whole number of a FLOAT64 has no point in GoogleSQL.
-_AS_STRING = (
-    "CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN CAST(_1 AS VARCHAR) || '+00' "
-    "WHEN 'DOUBLE' THEN REGEXP_REPLACE(CAST(_1 AS VARCHAR), '\\.0$', '') "
-    "WHEN 'BLOB' THEN DECODE(CAST(CAST(_1 AS VARCHAR) AS BLOB)) "
-    "ELSE CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN "
-    "REGEXP_REPLACE(REGEXP_REPLACE(CAST(_1 AS VARCHAR), '(\\.\\d*?)0+$', '\\1'), '\\.$', '') "
-    "ELSE CAST(_1 AS VARCHAR) END END"
 )
 #: GoogleSQL rounds halves away from zero, and takes no text with a point.
 _AS_INTEGER = (
@@ -206,8 +257,13 @@ _AS_INTEGER = (
     "ELSE {kind}(_1 AS BIGINT) END"
 )
 _AS_BOOL = (
-    "CASE LOWER(CAST(_1 AS VARCHAR)) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE "
-    "ELSE CASE WHEN TYPEOF(_1) NOT IN ('VARCHAR', 'JSON') THEN TRY_CAST(_1 AS BOOLEAN) END END"
+    "CASE LOWER(CAST(_1 AS VARCHAR)) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE ELSE CASE WHEN TYPEOF(_1) NOT IN "
+    "('VARCHAR', 'JSON') THEN TRY_CAST(_1 AS BOOLEAN) WHEN _1 IS NOT NULL THEN {bad} END END"
+)
+#: GoogleSQL takes no text with a time of day.
+_AS_DATE = (
+    "CASE WHEN TYPEOF(_1) = 'VARCHAR' AND NOT REGEXP_FULL_MATCH(CAST(_1 AS VARCHAR), '\\s*[0-9]{{1,4}}-[0-9]{{1,2}}-"
+    "[0-9]{{1,2}}\\s*') THEN {bad} ELSE {kind}(_1 AS DATE) END"
 )
 
 

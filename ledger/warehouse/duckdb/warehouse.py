@@ -121,11 +121,15 @@ class DuckDBWarehouse:
             MissingExtra: DuckDB or SQLGlot is not installed.
         """
         require_extra("analytics", "duckdb", "sqlglot")
+        from ledger.warehouse.duckdb import grammar
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
         from ledger.warehouse.statement import prepare
 
         if operation == "query":
+            written = sql
             sql, parameters = prepare(sql, parameters)
+            if sql != written:  # SQLGlot wrote it again, in GoogleSQL
+                grammar.check_parts(grammar.parse(written))
         translated = query_to_duckdb(sql, user=operation == "query")
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:

@@ -1,0 +1,240 @@
+"""Write values as text and as JSON in GoogleSQL's forms: CAST to STRING, STRING, CONCAT, TO_JSON, TO_JSON_STRING ...
+
+Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place. A
+syntax tree does not tell a value's type, so the templates ask DuckDB for it, by TYPEOF, which DuckDB replaces by a
+constant. A form that DuckDB cannot write is an error.
+
+Source: BigQuery's reference of conversion functions and of JSON encodings.
+"""
+
+from __future__ import annotations
+
+from orjson import dumps
+from sqlglot import exp
+
+from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.functions import innermost_first
+from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
+from ledger.warehouse.schema import schema
+
+#: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
+#: the text is read by TRY_CAST.
+_TEXT = "CAST(_1 AS VARCHAR)"
+
+
+def _micros(time: str, pattern: str) -> str:
+    """Return the text of a time with no, three or six digits of the second's fraction, as GoogleSQL writes it."""
+    return f"REGEXP_REPLACE(STRFTIME({time}, '{pattern}.%f'), '(\\.000000|000)$', '')"
+
+
+_INSTANT = f"TRY_CAST({_TEXT} AS TIMESTAMP)"
+_CLOCK = _micros(f"TRY_CAST('1970-01-01 ' || {_TEXT} AS TIMESTAMP)", "%H:%M:%S")
+
+
+def _float(number: str) -> str:
+    """Return the text of a FLOAT64: 15 digits if they are enough, else 17."""
+    return (
+        f"CASE WHEN {number} = 0 THEN '0' WHEN NOT ISFINITE({number}) THEN CAST({number} AS VARCHAR) "
+        f"WHEN CAST(PRINTF('%.15g', {number}) AS DOUBLE) = {number} THEN PRINTF('%.15g', {number}) "
+        f"ELSE PRINTF('%.17g', {number}) END"
+    )
+
+
+_FLOAT = _float(f"TRY_CAST({_TEXT} AS DOUBLE)")
+_NUMERIC = f"REGEXP_REPLACE(REGEXP_REPLACE({_TEXT}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
+_IS_NUMERIC = "TYPEOF(_1) LIKE 'DECIMAL%' AND TYPEOF(_1) NOT LIKE '%]'"
+_IS_NESTED = "(TYPEOF(_1) LIKE 'STRUCT%' OR TYPEOF(_1) LIKE '%]' OR TYPEOF(_1) LIKE 'MAP%')"
+_AS_STRING = (
+    f"CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN {_micros(_INSTANT, '%Y-%m-%d %H:%M:%S')} || zone "
+    f"WHEN 'TIME' THEN {_CLOCK} WHEN 'DOUBLE' THEN {_FLOAT} WHEN 'FLOAT' THEN {_FLOAT} "
+    f"WHEN 'BLOB' THEN DECODE(TRY_CAST({_TEXT} AS BLOB)) "
+    "WHEN 'JSON' THEN ERROR('JSON cannot be cast to STRING; use STRING, LAX_STRING or TO_JSON_STRING') "
+    "WHEN 'INTERVAL' THEN ERROR('Over DuckDB, an INTERVAL has no text; use EXTRACT') "
+    f"ELSE CASE WHEN {_IS_NUMERIC} THEN {_NUMERIC} WHEN {_IS_NESTED} "
+    f"THEN ERROR('An ARRAY or STRUCT cannot be cast to STRING; use TO_JSON_STRING') ELSE {_TEXT} END END"
+)
+#: A later step translates JSON_TYPE, so its values are GoogleSQL's.
+_STRING = (
+    f"CASE WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE', 'TIME') THEN {_AS_STRING} WHEN TYPEOF(_1) = 'JSON' THEN "
+    "CASE WHEN JSON_TYPE(CAST(TO_JSON(_1) AS JSON)) = 'string' THEN JSON_EXTRACT_STRING(TO_JSON(_1), '$') "
+    "WHEN _1 IS NOT NULL THEN ERROR('STRING() requires a JSON string') END "
+    "WHEN _1 IS NOT NULL THEN ERROR('STRING() takes JSON, a date or a time; use CAST(x AS STRING)') END"
+)
+_REFUSED = (
+    "ERROR('Over DuckDB, the JSON of an INTERVAL, or of an ARRAY or STRUCT with such values, is not answered; for "
+    "a row write STRUCT(a, b) with its columns')"
+)
+_ISO = f"{_micros(_INSTANT, '%Y-%m-%dT%H:%M:%S')} || zone"
+_BASE64 = f"BASE64(TRY_CAST({_TEXT} AS BLOB))"
+_SPECIAL = f"CASE {_TEXT} WHEN 'nan' THEN '\"NaN\"' WHEN 'inf' THEN '\"Infinity\"' WHEN '-inf' THEN '\"-Infinity\"' END"
+_AS_JSON = (
+    f"CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN TO_JSON({_ISO}) WHEN 'TIME' THEN TO_JSON({_CLOCK}) "
+    f"WHEN 'BLOB' THEN TO_JSON({_BASE64}) WHEN 'DOUBLE' THEN COALESCE(CAST({_SPECIAL} AS JSON), TO_JSON(_1)) "
+    f"WHEN 'INTERVAL' THEN {_REFUSED} "
+    f"ELSE CASE WHEN {_IS_NUMERIC} THEN TRY_CAST({_NUMERIC} AS JSON) "
+    f"WHEN REGEXP_MATCHES(TYPEOF(_1), 'TIME|DECIMAL|BLOB|INTERVAL') THEN {_REFUSED} "
+    "ELSE CAST(TO_JSON(_1) AS JSON) END END"
+)
+_WHOLE = "BETWEEN -9007199254740992 AND 9007199254740992"
+_DOUBLES = (
+    f"'[' || ARRAY_TO_STRING(LIST_TRANSFORM(TRY_CAST({_TEXT} AS DOUBLE[]), "
+    f"lambda d: CASE WHEN d IS NULL THEN 'null' WHEN NOT ISFINITE(d) THEN {_REFUSED} "
+    f"ELSE {_float('d')} END), ',') || ']'"
+)
+_AS_JSON_STRING = (
+    f"COALESCE(CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN '\"' || {_ISO} || '\"' WHEN 'TIME' THEN '\"' || {_CLOCK} || '\"' "
+    f"WHEN 'BLOB' THEN '\"' || {_BASE64} || '\"' WHEN 'DOUBLE' THEN COALESCE({_SPECIAL}, {_FLOAT}) "
+    f"WHEN 'BIGINT' THEN CASE WHEN TRY_CAST({_TEXT} AS BIGINT) {_WHOLE} THEN {_TEXT} ELSE '\"' || {_TEXT} || '\"' END "
+    f"WHEN 'HUGEINT' THEN CASE WHEN TRY_CAST({_TEXT} AS HUGEINT) {_WHOLE} THEN {_TEXT} "
+    f"ELSE '\"' || {_TEXT} || '\"' END "
+    f"WHEN 'DOUBLE[]' THEN {_DOUBLES} WHEN 'INTERVAL' THEN {_REFUSED} ELSE "
+    f"CASE WHEN {_IS_NUMERIC} THEN CASE WHEN {_NUMERIC} NOT LIKE '%.%' AND TRY_CAST({_NUMERIC} AS HUGEINT) {_WHOLE} "
+    f"THEN {_NUMERIC} ELSE '\"' || {_NUMERIC} || '\"' END "
+    f"WHEN REGEXP_MATCHES(TYPEOF(_1), 'TIME|DECIMAL|BLOB|INTERVAL|DOUBLE') THEN {_REFUSED} "
+    "ELSE CAST(TO_JSON(_1) AS VARCHAR) END END, 'null')"
+)
+_NO_TEXT = (
+    "CASE WHEN TYPEOF(_1) IN ('TIMESTAMP', 'TIME', 'DOUBLE', 'FLOAT', 'INTERVAL', 'JSON') "
+    "OR TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, CONCAT and || take STRING, BYTES, ARRAY, INT64, BOOL and "
+    "DATE; use CAST(x AS STRING)') "
+    "ELSE _1 END"
+)
+
+
+def strings(tree: exp.Expr) -> None:
+    """Translate casts to STRING, calls of STRING, and the operands of CONCAT and ``||``, in GoogleSQL's forms."""
+    datetimes = _Datetimes(tree)
+    for cast in innermost_first(tree, exp.Cast):
+        kind = cast.args["to"]
+        if kind.meta.get("duckdb") or isinstance(cast.this, exp.Null):  # a template has it
+            continue
+        if kind.this in (exp.DType.TEXT, exp.DType.VARCHAR):
+            text = _once(_AS_STRING.replace("zone", datetimes.zone(cast.this, "'+00'")), cast.this)
+            cast.replace(exp.Anonymous(this="TRY", expressions=[text]) if isinstance(cast, exp.TryCast) else text)
+    for call in innermost_first(tree, exp.String):
+        if call.args.get("zone") is None:
+            call.replace(_once(_STRING.replace("zone", datetimes.zone(call.this, "'+00'")), call.this))
+    for joined in innermost_first(tree, exp.Concat, exp.DPipe):
+        for operand in joined.expressions or [joined.this, joined.expression]:
+            if is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
+                operand.replace(_once(_AS_STRING.replace("zone", datetimes.zone(operand, "'+00'")), operand))
+            elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
+                operand.replace(_guarded(operand))
+
+
+def json(tree: exp.Expr) -> None:
+    """Translate TO_JSON, TO_JSON_STRING, JSON_OBJECT and JSON_ARRAY, with values in GoogleSQL's forms."""
+    datetimes, rows = _Datetimes(tree), _rows(tree)
+    for call in innermost_first(tree, exp.Anonymous, exp.JSONObject, exp.JSONArray):
+        if isinstance(call, exp.JSONObject):
+            for pair in call.expressions:
+                if isinstance(pair, exp.JSONKeyValue):
+                    pair.set("expression", _json(pair.expression, datetimes, rows))
+        elif isinstance(call, exp.JSONArray):
+            call.set("expressions", [_json(value, datetimes, rows) for value in call.expressions])
+        elif call.name.upper() == "TO_JSON" and len(call.expressions) == 1:
+            call.replace(_json(call.expressions[0], datetimes, rows))
+        elif call.name.upper() == "TO_JSON_STRING" and len(call.expressions) == 1:
+            call.replace(_json_string(call.expressions[0], datetimes, rows))
+
+
+def _json(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Struct]) -> exp.Expr:
+    """Return the JSON form of a value. The fields of a STRUCT that is written as such have their own forms."""
+    struct = _struct(value, rows)
+    if isinstance(value, exp.Array) and value.find(exp.Query) is None:
+        return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, datetimes, rows) for it in value.expressions])
+    if struct is None:
+        return _once(_AS_JSON.replace("zone", datetimes.zone(value, "'Z'")), value)
+    pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, datetimes, rows))]
+    return exp.Anonymous(this="JSON_OBJECT", expressions=pairs)
+
+
+def _json_string(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Struct]) -> exp.Expr:
+    struct = _struct(value, rows)
+    if isinstance(value, exp.Array) and value.find(exp.Query) is None and value.expressions:
+        items = [_json_string(it, datetimes, rows) for it in value.expressions]
+        return _joined("[", [("", item) for item in items], "]")
+    if struct is None:
+        return _once(_AS_JSON_STRING.replace("zone", datetimes.zone(value, "'Z'")), value)
+    fields = [(f"{dumps(name).decode()}:", _json_string(it, datetimes, rows)) for name, it in _fields(struct)]
+    return _joined("{", fields, "}")
+
+
+def _joined(start: str, parts: list[tuple[str, exp.Expr]], end: str) -> exp.Expr:
+    """Return the concatenation of texts, each with what stands before it."""
+    whole: list[exp.Expr] = []
+    for number, (before, text) in enumerate(parts):
+        whole += [exp.Literal.string(("," if number else start) + before), text]
+    return exp.Anonymous(this="CONCAT", expressions=[*whole, exp.Literal.string(end)])
+
+
+def _struct(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Struct | None:
+    """Return the STRUCT that an expression is: a call of STRUCT, or the name of a view's rows."""
+    value = value.unnest()
+    if isinstance(value, exp.Column) and len(value.parts) == 1:
+        return rows.get(value.name.lower())
+    return value if isinstance(value, exp.Struct) else None
+
+
+def _fields(struct: exp.Struct) -> list[tuple[str, exp.Expr]]:
+    fields = []
+    for field in struct.expressions:
+        named = isinstance(field, exp.Alias | exp.PropertyEQ)
+        name = field.this.name if isinstance(field, exp.PropertyEQ) else field.alias_or_name
+        if not name:
+            raise InvalidInput("Over DuckDB, a STRUCT that is written as JSON needs names for its fields; add AS name.")
+        value = field.expression if isinstance(field, exp.PropertyEQ) else field.this if named else field
+        fields.append((name, value))
+    return fields
+
+
+def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
+    """Return the rows of the ledger's tables and views in a statement as STRUCTs, by their names."""
+    columns = {item.name: [column.name for column in item.columns] for item in schema()}
+    hidden = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    found = {}
+    for table in tree.find_all(exp.Table):
+        name = (table.this.name if isinstance(table.this, exp.Func) else table.name).lower()
+        if name in columns and name not in hidden:
+            alias = table.alias_or_name or name
+            fields = [exp.alias_(exp.column(column, alias), column) for column in columns[name]]
+            found[alias.lower()] = exp.Struct(expressions=fields)
+    return found
+
+
+class _Datetimes:
+    """Which names of a statement are DATETIMEs. DuckDB has one type for DATETIME and TIMESTAMP."""
+
+    def __init__(self, tree: exp.Expr) -> None:
+        kinds: dict[str, set[bool]] = {}
+        for alias in tree.find_all(exp.Alias):
+            kinds.setdefault(alias.alias.lower(), set()).add(is_datetime(alias.this))
+        self._names = {name for name, kind in kinds.items() if kind == {True}}
+
+    def zone(self, value: exp.Expr, zone: str) -> str:
+        """Return the end of a time's text: '' of a DATETIME, else the given one."""
+        inner = value.unnest()
+        named = isinstance(inner, exp.Column) and inner.name.lower() in self._names
+        return "''" if named or is_datetime(value) else zone
+
+
+def _guarded(value: exp.Expr) -> exp.Expr:
+    """Return the value of a type that CONCAT writes like GoogleSQL; the translated expression fails for other types."""
+    if value.find(exp.Query) is not None:
+        return value.copy()
+    return fill(_NO_TEXT, value)
+
+
+def _once(template: str, value: exp.Expr) -> exp.Expr:
+    """Return a filled template in which a value other than a name stands once: as the only item of a list.
+
+    Copies would double with each call inside a call.
+    """
+    if isinstance(value.unnest(), exp.Column | exp.Parameter | exp.Literal):
+        return fill(template, value)
+    name = f"written_{sum(1 for _ in value.find_all(exp.Lambda))}"  # equal expressions stay equal for GROUP BY
+    written = fill(template, exp.column(name))
+    items = exp.Array(expressions=[value.copy()])
+    writer = exp.Lambda(this=written, expressions=[exp.to_identifier(name)])
+    texts = exp.Anonymous(this="LIST_TRANSFORM", expressions=[items, writer])
+    return exp.Anonymous(this="LIST_EXTRACT", expressions=[texts, exp.Literal.number(1)])

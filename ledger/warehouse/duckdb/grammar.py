@@ -1,0 +1,320 @@
+"""The part of GoogleSQL's grammar that a DuckDB file answers. Everything else in a user's statement is refused.
+
+SQLGlot reads every dialect's syntax: ``x::DATE``, ``ILIKE``, ``SELECT DISTINCT ON``. The tables here list what
+GoogleSQL has: its symbols, its words, and the parts of a statement as SQLGlot names them. What is not
+listed is an error, also what a later SQLGlot learns. Functions have a table of their own, ``coverage``.
+
+Source: BigQuery's reference of lexical structure, query syntax, operators and data types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import sqlglot
+from sqlglot import TokenType, exp
+from sqlglot.dialects.bigquery import BigQuery
+
+from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.templates import NAMES
+from ledger.warehouse.statement import check_query
+from ledger.warehouse.syntax import place
+
+_TYPE_NAMES = """
+    INT64 INT SMALLINT INTEGER BIGINT TINYINT BYTEINT NUMERIC DECIMAL BIGNUMERIC BIGDECIMAL FLOAT64 BOOL BOOLEAN STRING
+    BYTES DATE DATETIME TIME TIMESTAMP JSON STRUCT RANGE GEOGRAPHY
+"""
+_TYPES = frozenset(_TYPE_NAMES.split())
+_SYMBOLS = frozenset("()[],.;@*/+-~&|^=<>") | {"@@", "||", "<<", ">>", "<=", ">=", "!=", "<>", "=>", "|>"}
+#: Words with a meaning in a SELECT. SQLGlot then takes every other word for a name, as GoogleSQL does.
+_CLAUSES = """
+    ALL AND ANY ARRAY AS ASC BETWEEN CASE CROSS CUBE DESC DISTINCT ELSE END EXCEPT EXISTS FALSE FIRST FOR FORMAT FROM
+    FULL HAVING IN INNER INTERSECT INTERVAL INTO IS JOIN LEFT LIKE LIMIT NEXT NOT NULL OFFSET ON OR OUTER OVER
+    PARTITION PERCENT PIVOT QUALIFY RECURSIVE REPEAT REPLACE RIGHT ROLLUP ROWS SELECT SET TABLE TABLESAMPLE THEN TRUE
+    UNION UNKNOWN UNNEST UNPIVOT USING WHEN WHERE WINDOW WITH
+    CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP
+"""
+#: Beginnings of statements that are no SELECT. Another check refuses them.
+_STATEMENTS = """
+    ALTER BEGIN CALL CREATE DELETE DROP EXECUTE EXPORT GRANT INSERT LOAD MERGE REVOKE ROLLBACK TRUNCATE UPDATE
+"""
+_WORDS = _TYPES | {*_CLAUSES.split(), *_STATEMENTS.split(), "GROUP BY", "ORDER BY", "PARTITION BY", "GROUPING SETS"}
+#: Symbols and words that do not follow each other in GoogleSQL.
+_NO_PAIRS = {("IN", "["), ("*", "LIKE"), ("TIMESTAMP", "WITH"), ("TIME", "WITH"), (")", "IGNORE"), (")", "RESPECT")}
+_NO_PAIRS |= {("*", "EXCLUDE"), ("*", "RENAME"), ("(", "VALUES")}
+#: What to write for symbols and words of other dialects.
+_INSTEAD = {
+    "::": "CAST(x AS type)",
+    "?::": "SAFE_CAST(x AS type)",
+    "%": "MOD(x, y)",
+    "==": "=",
+    "??": "IFNULL(x, y)",
+    "!": "NOT",
+    "<=>": "IS NOT DISTINCT FROM",
+    "->": "JSON_QUERY(json, '$.name') or json.name",
+    "->>": "JSON_VALUE(json, '$.name')",
+    "~~": "LIKE",
+    "{": "STRUCT(x AS name)",
+    ":": "AS, or CAST(x AS type)",
+    "ILIKE": "LOWER(x) LIKE 'pattern'",
+    **dict.fromkeys(("RLIKE", "REGEXP", "SIMILAR", "GLOB", "~*"), "REGEXP_CONTAINS(x, r'pattern')"),
+    "XOR": "a != b",
+    "ISNULL": "IS NULL",
+    "NOTNULL": "IS NOT NULL",
+    "EXCLUDE": "EXCEPT",
+    "FETCH": "LIMIT",
+    "FILTER": "COUNTIF(condition), or IF(condition, x, NULL) inside the aggregate",
+    "VALUES": "UNNEST([STRUCT(1 AS a), ...])",
+    "SEMI": "WHERE EXISTS (SELECT ...)",
+    "ANTI": "WHERE NOT EXISTS (SELECT ...)",
+    **dict.fromkeys(("VARCHAR", "TEXT", "CHAR"), "STRING"),
+    **dict.fromkeys(("DOUBLE", "FLOAT", "REAL"), "FLOAT64"),
+    "TIMESTAMPTZ": "TIMESTAMP",
+    "BLOB": "BYTES",
+}
+_BOTH = "this expression"
+#: Maps each kind of node of a syntax tree to the names of the parts that it may have.
+_PARTS: Mapping[type[exp.Expr], frozenset[str]] = {
+    kind: frozenset(parts.split())
+    for kinds, parts in {
+        (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.EQ, exp.NEQ, exp.GT, exp.GTE): _BOTH,
+        (exp.LT, exp.LTE, exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ, exp.BitwiseAnd, exp.BitwiseOr): _BOTH,
+        (exp.BitwiseXor, exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.PropertyEQ, exp.Kwarg, exp.Dot): _BOTH,
+        (exp.JSONKeyValue, exp.IntervalSpan): _BOTH,
+        (exp.DPipe,): "this expression safe",
+        (exp.Like,): "this expression negate",
+        (exp.HavingMax,): "this expression max",
+        (exp.Neg, exp.Not, exp.BitwiseNot, exp.Paren, exp.Having, exp.Qualify, exp.Where, exp.IgnoreNulls): "this",
+        (exp.RespectNulls, exp.Var, exp.Boolean, exp.Any, exp.DataTypeParam, exp.From, exp.Parameter): "this",
+        (exp.Null,): "",
+        (exp.Literal,): "this is_string",
+        (exp.RawString,): "this",
+        (exp.HexString, exp.ByteString): "this is_integer is_bytes",
+        (exp.Identifier,): "this quoted global temporary",
+        (exp.Column,): "this table db catalog",
+        (exp.ColumnDef,): "this kind",
+        (exp.Alias,): "this alias",
+        (exp.Between,): "this low high",
+        (exp.In,): "this expressions query unnest is_global",
+        (exp.AtTimeZone,): "this zone",
+        (exp.Interval,): "this unit",
+        (exp.Bracket,): "this expressions offset safe",
+        (exp.DataType,): "this expressions nested values",
+        (exp.Tuple, exp.Cube, exp.Rollup, exp.GroupingSets, exp.JSONPath): "expressions",
+        (exp.JSONPathKey, exp.JSONPathSubscript, exp.JSONPathRoot): "this",
+        (exp.Distinct,): "expressions",
+        (exp.Star,): "except replace",
+        (exp.Ordered,): "this desc nulls_first",
+        (exp.Order,): "this expressions",
+        (exp.Group,): "expressions all rollup cube grouping_sets",
+        (exp.Limit,): "this expression",
+        (exp.Offset,): "expression",
+        (exp.Window,): "this partition_by order over spec alias",
+        (exp.WindowSpec,): "kind start start_side end end_side",
+        (exp.Join,): "this kind side on using pivots",
+        (exp.Table,): "this db catalog alias pivots joins sample",
+        (exp.TableAlias,): "this columns",
+        (exp.TableSample,): "method percent",
+        (exp.Pivot,): "this expressions fields columns unpivot alias include_nulls group prefixed_pivot_columns "
+        "pivot_column_naming unpivot_value_columns_first",
+        (exp.PivotAlias, exp.PivotAny): "this alias",
+        (exp.CTE,): "this alias",
+        (exp.With,): "expressions recursive",
+        (exp.Subquery,): "this alias with pivots sample joins order limit offset",
+        (exp.Select,): "with kind distinct expressions from joins where group having qualify windows order limit "
+        "offset pivots operation_modifiers",
+        (exp.Union, exp.Intersect, exp.Except): "this expression with distinct by_name side kind on order limit offset",
+        # functions with syntax of their own
+        (exp.Cast, exp.TryCast): "this to safe",
+        (exp.Count,): "this big_int",
+        (exp.Extract,): "this expression",
+    }.items()
+    for kind in kinds
+}
+#: Functions that SQLGlot makes of syntax that GoogleSQL does not have.
+_NO_FUNCTIONS = (exp.Explode, exp.ToMap, exp.Collate, exp.Xor, exp.Columns)
+_PARTS_OF_DAYS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"])
+_DATE_PARTS = _PARTS_OF_DAYS | frozenset(["WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"])
+_EXTRACTED = _DATE_PARTS | {"DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"}
+_ORDERED = (exp.Query, exp.Window, exp.ArrayAgg, exp.GroupConcat, exp.ArrayConcatAgg)
+_FROM_ONLY = ("where", "group", "having", "qualify", "order", "windows", "distinct")
+
+
+class GoogleSQL(BigQuery):
+    """BigQuery's dialect as SQLGlot reads it, with GoogleSQL's words only.
+
+    Its parser leaves calls of the functions in ``TEMPLATES`` as they are written.
+    """
+
+    class Tokenizer(BigQuery.Tokenizer):
+        KEYWORDS = {  # noqa: RUF012 - SQLGlot's own form
+            word: token
+            for word, token in BigQuery.Tokenizer.KEYWORDS.items()
+            if word in _WORDS or not word[0].isalpha()
+        }
+
+    class Parser(BigQuery.Parser):  # type: ignore[valid-type, misc]
+        FUNCTIONS = {  # noqa: RUF012
+            name: make for name, make in BigQuery.Parser.FUNCTIONS.items() if name not in NAMES
+        }
+        FUNCTION_PARSERS = {  # noqa: RUF012
+            name: parse for name, parse in BigQuery.Parser.FUNCTION_PARSERS.items() if name not in NAMES
+        }
+        NO_PAREN_FUNCTIONS = {  # noqa: RUF012
+            token: kind for token, kind in BigQuery.Parser.NO_PAREN_FUNCTIONS.items() if token.name not in NAMES
+        }
+
+
+def parse(sql: str) -> exp.Query:
+    """Parse a user's statement and return its syntax tree.
+
+    Raises:
+        InvalidInput: The statement is not one SELECT, or has words or symbols that GoogleSQL lacks.
+    """
+    _check_symbols(sql)
+    try:
+        return check_query(sql, GoogleSQL)
+    except InvalidInput as error:
+        raise _with_hint(sql, error) from error
+
+
+def check_parts(tree: exp.Query) -> None:
+    """Check the parts of a user's statement.
+
+    Raises:
+        InvalidInput: A part is not GoogleSQL, or is not answered over a DuckDB file.
+    """
+    for node in tree.walk():
+        _check_node(node)
+
+
+def _check_symbols(sql: str) -> None:
+    """Check the symbols of a statement, and what SQLGlot's syntax tree does not keep."""
+    try:
+        tokens = GoogleSQL().tokenize(sql)
+    except sqlglot.errors.SqlglotError:
+        return  # the parser says where
+    texts = [sql[token.start : token.end + 1] for token in tokens]
+    words = ["(", *(text.upper() for text in texts), ";"]
+    for index, (token, text) in enumerate(zip(tokens, texts, strict=True)):
+        first, before, after = text[:1] or "'", words[index], words[index + 2]
+        if not (first.isalnum() or first in "_'\"`" or (first == "." and text[1:].isdigit()) or text in _SYMBOLS):
+            raise InvalidInput(f"`{text}` is not GoogleSQL ({place(sql, token.start)}){_instead(text)}.")
+        if before == "(" and text.upper() == "FROM" and "|>" not in words:
+            raise InvalidInput(f"A query begins with SELECT or WITH, not FROM ({place(sql, token.start)}).")  # noqa: S608
+        of_interval = before == "INTERVAL" and token.token_type == TokenType.STRING and after not in _DATE_PARTS
+        of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT"
+        if (
+            (before, text.upper()) in _NO_PAIRS
+            or of_interval
+            or of_limit
+            or (before in _TYPES and (text, after) == ("[", "]"))
+        ):
+            where = place(sql, token.start)
+            raise InvalidInput(f"`{before} {text}` is not GoogleSQL ({where}){_instead(text.upper())}.")
+
+
+def _with_hint(sql: str, error: InvalidInput) -> InvalidInput:
+    """Return the error of a statement that cannot be parsed, with what to write for the first foreign word in it."""
+    try:
+        words = [token.text.upper() for token in GoogleSQL().tokenize(sql) if token.text[:1].isalpha()]
+    except sqlglot.errors.SqlglotError:
+        return error
+    foreign = next((word for word in words if word in _INSTEAD), None)
+    return error if foreign is None else InvalidInput(f"{error} For {foreign} write {_INSTEAD[foreign]}.")
+
+
+def _instead(text: str) -> str:
+    return f"; write {_INSTEAD[text]}" if text in _INSTEAD else ""
+
+
+def _check_node(node: exp.Expr) -> None:
+    allowed = _PARTS.get(type(node))
+    if allowed is None and (not isinstance(node, exp.Func) or isinstance(node, _NO_FUNCTIONS)):
+        raise _refused(node)
+    if allowed is not None:
+        for name, value in node.args.items():
+            if value not in (None, False, "", []) and name.rstrip("_") not in allowed:
+                raise _refused(node, name.rstrip("_"))
+    for problem in _problems(node):
+        raise InvalidInput(f"{problem}.")
+
+
+def _problems(node: exp.Expr) -> Iterator[str]:
+    """Yield what a node has that the table of parts cannot tell from GoogleSQL."""
+    if isinstance(node, exp.Any) and not isinstance(node.parent, exp.Like):
+        yield "ANY stands only after LIKE in GoogleSQL; write IN UNNEST(array) or IN (SELECT ...)"
+    elif isinstance(node, exp.Order):
+        owner = node.parent.parent if isinstance(node.parent, exp.Limit | exp.IgnoreNulls) else node.parent
+        if not isinstance(owner, _ORDERED):
+            yield "Only ARRAY_AGG, STRING_AGG and ARRAY_CONCAT_AGG have an ORDER BY among their arguments"
+    elif isinstance(node, exp.Count):
+        counted = node.this
+        if counted is None or (isinstance(counted, exp.Distinct) and len(counted.expressions) != 1):
+            yield "COUNT takes one argument, or *; for more write COUNT(DISTINCT TO_JSON_STRING(STRUCT(a, b)))"
+        elif isinstance(counted, exp.Column) and counted.is_star:
+            yield "COUNT takes one argument, or *"
+    elif isinstance(node, exp.Join):
+        if node.kind not in ("", "CROSS", "INNER", "OUTER"):
+            yield f"{node.kind} JOIN is not GoogleSQL; write WHERE EXISTS or WHERE NOT EXISTS (SELECT ...)"
+        elif node.kind != "CROSS" and not isinstance(node.this, exp.Unnest) and not node.args.keys() & {"on", "using"}:
+            yield "A JOIN has ON or USING; for all pairs of rows write CROSS JOIN"
+    elif isinstance(node, exp.WindowSpec):
+        if node.args.get("kind") not in ("ROWS", "RANGE"):
+            yield "A window frame has ROWS or RANGE"
+    elif isinstance(node, exp.Extract):
+        part = node.this
+        if not isinstance(part, exp.WeekStart) and not (isinstance(part, exp.Var) and part.name.upper() in _EXTRACTED):
+            yield f"EXTRACT has no part {part.name or 'such as this'}; it has {', '.join(sorted(_EXTRACTED))}"
+    elif isinstance(node, exp.TimestampAdd | exp.TimestampSub | exp.TimestampDiff):
+        yield from _wrong_unit(node, _PARTS_OF_DAYS)
+    elif isinstance(node, exp.JSONPathSubscript):
+        if not isinstance(node.this, int) or node.this < 0:
+            yield "A JSON path has [n], with n from 0"
+    elif isinstance(node, exp.Unnest):
+        if not isinstance(node.parent, exp.From | exp.Join | exp.In | exp.PivotAny):
+            yield "UNNEST stands only in FROM, or after IN; write FROM t, UNNEST(t.list) AS item"
+    elif isinstance(node, exp.Interval):
+        yield from _wrong_unit(node, _DATE_PARTS)
+    elif isinstance(node, exp.Array):
+        if any(isinstance(it.unnest(), exp.Array) for it in node.expressions):
+            yield "An ARRAY has no ARRAYs as elements in GoogleSQL; put each into a STRUCT"
+    elif isinstance(node, exp.Select):
+        yield from _wrong_clauses(node)
+
+
+def _wrong_unit(node: exp.Expr, units: frozenset[str]) -> Iterator[str]:
+    unit = node.args.get("unit")
+    if isinstance(unit, exp.IntervalSpan):
+        yield "INTERVAL with two parts is not answered over a DuckDB file; add two intervals"
+    elif isinstance(unit, exp.Var) and unit.name.upper() not in units:
+        owner = "INTERVAL" if isinstance(node, exp.Interval) else type(node).__name__.replace("stamp", "stamp_").upper()
+        yield f"{owner} has no {unit.name}; it has {', '.join(sorted(units))}"
+
+
+def _wrong_clauses(select: exp.Select) -> Iterator[str]:
+    limit = select.args.get("limit")
+    if limit is None and select.args.get("offset") is not None:
+        yield "OFFSET stands only after LIMIT in GoogleSQL"
+    if isinstance(limit, exp.Limit) and isinstance(limit.expression.unnest(), exp.Null | exp.Query):
+        yield "LIMIT takes a number or a parameter"
+    if (select.args.get("from_") or select.args.get("from")) is None:
+        for clause in _FROM_ONLY:
+            if select.args.get(clause):
+                yield f"A SELECT without FROM has no {clause.upper()}"  # noqa: S608
+        for column in select.expressions:
+            for call in column.find_all(exp.AggFunc):
+                if call.parent_select is select:
+                    yield "A SELECT without FROM has no aggregates"
+
+
+def _refused(node: exp.Expr, part: str = "") -> InvalidInput:
+    """Return the error for a node, or for one of its parts, that is not in the table."""
+    if isinstance(node, exp.JSONPathPart):
+        return InvalidInput("DuckDB cannot answer the JSON path: it may have .name and [n] only.")
+    source = node.sql(dialect="bigquery") if not isinstance(node, exp.Query) else ""
+    quoted = f" `{source if len(source) <= 60 else source[:57] + '...'}`" if source else ""
+    name = type(node).__name__.upper() + (f" with {part.upper().replace('_', ' ')}" if part else "")
+    return InvalidInput(
+        f"{name}{quoted} is not GoogleSQL, or is not answered over a DuckDB file; docs/sql.md lists what is."
+    )

@@ -1,0 +1,185 @@
+"""Over a DuckDB file, a statement is GoogleSQL with GoogleSQL's answer, or it is refused.
+
+Google's reference implementation judges: it refuses what a file refuses as no GoogleSQL, and gives the same texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ledger.errors import InvalidInput
+from support.googlesql import GoogleSql
+from support.sql_targets import OnDuckDB
+
+ROW = "FROM (SELECT 1 AS a, 2 AS b)"
+PAIR = "FROM (SELECT 1 AS a) AS t"
+#: Statements that GoogleSQL lacks, and a part of the message.
+FOREIGN = {
+    "SELECT '2024-01-02'::DATE AS v": "`::` is not GoogleSQL (line 1, column 20); write CAST(x AS type)",
+    "SELECT 'a' ILIKE 'A' AS v": "For ILIKE write LOWER(x) LIKE",
+    "SELECT 'a' NOT ILIKE 'A' AS v": "For ILIKE write",
+    "SELECT 'a' RLIKE 'a' AS v": "write REGEXP_CONTAINS",
+    "SELECT 'a' SIMILAR TO 'a' AS v": "write REGEXP_CONTAINS",
+    "SELECT 'a' GLOB 'a*' AS v": "write REGEXP_CONTAINS",
+    "SELECT 'a' ~~ 'a' AS v": "write LIKE",
+    "SELECT 7 % 2 AS v": "write MOD(x, y)",
+    "SELECT 7 DIV 2 AS v": "is not valid GoogleSQL",
+    "SELECT 1 == 1 AS v": "write =",
+    "SELECT 1 <=> 1 AS v": "write IS NOT DISTINCT FROM",
+    "SELECT 1 ?? 2 AS v": "write IFNULL",
+    "SELECT ! TRUE AS v": "write NOT",
+    "SELECT {'a': 1} AS v": "write STRUCT",
+    "SELECT MAP {'a': 1} AS v": "is not GoogleSQL",
+    "SELECT ROW(1, 2) AS v": "no function 'ROW'",
+    "SELECT CHAR(65) AS v": "no function 'CHAR'",
+    "SELECT JSON '{}'->'a' AS v": "write JSON_QUERY",
+    "SELECT [1, 2][0:1] AS v": "is not GoogleSQL",
+    "SELECT [x FOR x IN [1]] AS v": "is not GoogleSQL",
+    "SELECT $$a$$ AS v": "is not GoogleSQL",
+    "SELECT CAST('1' AS VARCHAR) AS v": "write STRING",
+    "SELECT CAST('1' AS HUGEINT) AS v": "is not valid GoogleSQL",
+    "SELECT CAST([1] AS INT64[]) AS v": "is not GoogleSQL",
+    "SELECT INTERVAL '1 day' AS v": "is not GoogleSQL",
+    "SELECT INTERVAL 1 DAYS AS v": "INTERVAL has no DAYS",
+    "SELECT EXTRACT(EPOCH FROM DATE '2024-01-02') AS v": "EXTRACT has no part EPOCH",
+    "SELECT TIMESTAMP_ADD(TIMESTAMP '2024-01-02', INTERVAL 1 MONTH) AS v": "TIMESTAMP_ADD has no MONTH",
+    "SELECT [[1]] AS v": "has no ARRAYs as elements",
+    "SELECT CURRENT_USER AS v": "no column 'CURRENT_USER'",
+    "SELECT localtime AS v": "no column 'localtime'",
+    "SELECT UNNEST([1, 2]) AS v": "UNNEST stands only in FROM",
+    "SELECT COUNT(*) AS v": "without FROM has no aggregates",
+    "SELECT 1 AS v ORDER BY 1": "without FROM has no ORDER",
+    f"SELECT * EXCLUDE (a) {ROW}": "write EXCEPT",
+    f"SELECT * RENAME (a AS c) {ROW}": "is not GoogleSQL",
+    f"SELECT * LIKE 'a' {ROW}": "is not GoogleSQL",
+    f"SELECT DISTINCT ON (a) a {ROW}": "is not GoogleSQL",
+    f"SELECT COUNT() {ROW}": "COUNT takes one argument",
+    f"SELECT COUNT(DISTINCT a, b) {ROW}": "COUNT takes one argument",
+    f"SELECT COUNT(a ORDER BY a) {ROW}": "have an ORDER BY",
+    f"SELECT SUM(a) FILTER (WHERE a > 0) {ROW}": "is not valid GoogleSQL",
+    f"SELECT SUM(a) OVER (ORDER BY a GROUPS 1 PRECEDING) {ROW}": "has ROWS or RANGE",
+    f"SELECT LAG(a) IGNORE NULLS OVER (ORDER BY a) {ROW}": "is not GoogleSQL",
+    f"SELECT a {ROW} WHERE a IN [1, 2]": "is not GoogleSQL",
+    f"SELECT a {ROW} WHERE a = ANY (SELECT 1)": "write IN",
+    f"SELECT a {ROW} WHERE a NOTNULL": "write IS NOT NULL",
+    f"SELECT a {ROW} FETCH FIRST 1 ROWS ONLY": "write LIMIT",
+    f"SELECT a {ROW} LIMIT 0, 1": "is not GoogleSQL",
+    f"SELECT a {ROW} LIMIT 50 PERCENT": "is not GoogleSQL",
+    f"SELECT a {ROW} LIMIT NULL": "LIMIT takes a number",
+    f"SELECT a {ROW} OFFSET 0": "OFFSET stands only after LIMIT",
+    f"SELECT a {ROW} USING SAMPLE 1": "is not",
+    f"SELECT a {ROW} SORT BY a": "is not valid GoogleSQL",
+    "FROM (SELECT 1 AS a) SELECT a": "A query begins with SELECT",
+    "SELECT a FROM (VALUES (1)) AS t(a)": "write UNNEST",
+    f"SELECT t.a {PAIR} SEMI JOIN (SELECT 1 AS a) AS u ON t.a = u.a": "write WHERE EXISTS",
+    f"SELECT t.a {PAIR} ASOF JOIN (SELECT 1 AS a) AS u ON t.a >= u.a": "is not valid GoogleSQL",
+    f"SELECT t.a {PAIR} NATURAL JOIN (SELECT 1 AS a) AS u": "is not",
+    f"SELECT t.a {PAIR} JOIN (SELECT 1 AS a) AS u": "A JOIN has ON or USING",
+}
+#: Expressions whose type or form a file refuses though BigQuery answers them.
+REFUSED = (
+    *("CAST(CURRENT_TIMESTAMP() AS STRING FORMAT 'YYYY')", "NUMERIC '1' / 3", "NUMERIC '1.5' * NUMERIC '1.5'"),
+    *("SAFE_DIVIDE(NUMERIC '1', 3)", "FORMAT('%.2f', NUMERIC '1.005')", "FORMAT('%x', -1)", "-5 >> 1"),
+    *("(SELECT CONCAT('a', t) FROM (SELECT TIMESTAMP '2024-01-02' AS t))", "TO_JSON_STRING(INTERVAL 1 DAY)"),
+    *(
+        "(SELECT TO_JSON(ARRAY_AGG(t)) FROM (SELECT TIMESTAMP '2024-01-02' AS t))",
+        "FORMAT_DATE('%H', DATE '2024-01-02')",
+    ),
+    *("(SELECT DATE_TRUNC(t, MONTH) FROM (SELECT TIMESTAMP '2024-01-02' AS t))", "EDIT_DISTANCE('é', 'e')"),
+    *("JSON_VALUE(JSON '[1]', '$[-1]')", "EXTRACT(HOUR FROM DATE '2024-01-02')", "REGEXP_EXTRACT('ab', '(a)(b)')"),
+    *("CAST('1' AS BOOL)", "CAST('2024-01-02 03:04:05' AS DATE)", "CAST([1] AS STRING)", "CAST(JSON '1' AS STRING)"),
+    *("FORMAT('%d', 1, 2)", "LEFT('a', -1)", "REPEAT('a', -1)", "LPAD('a', -1)", "ASCII('é')", "SESSION_USER()"),
+)
+TIME = "TIMESTAMP '2024-01-02 03:04:05{}+00'"
+TIMES = [TIME.format(fraction) for fraction in ("", ".1", ".120", ".123456", ".000100")]
+SAME = (
+    *(f"{function}({time})" for time in TIMES for function in ("STRING", "TO_JSON", "TO_JSON_STRING")),
+    *(f"CAST({time} AS STRING)" for time in TIMES),
+    *(
+        f"CONCAT('at ', CAST({TIMES[1]} AS STRING))",
+        f"SAFE_CAST({TIMES[2]} AS STRING)",
+        f"JSON_OBJECT('t', {TIMES[3]})",
+    ),
+    *(f"JSON_ARRAY({TIMES[0]}, DATE '2024-01-02', 1.0, NUMERIC '1.50', b'a', NULL)", f"TO_JSON([{TIMES[1]}, NULL])"),
+    *(f"TO_JSON_STRING(STRUCT({TIMES[2]} AS t, 2.0 AS f, 'x\"y' AS s, [1.5, 2.0] AS l, STRUCT(NULL AS n) AS o))",),
+    *("CAST(DATETIME '2024-01-02 03:04:05.1' AS STRING)", "TO_JSON_STRING(DATETIME '2024-01-02 03:04:05')"),
+    *("(SELECT CAST(d AS STRING) FROM (SELECT DATETIME '2024-01-02 03:04:05' AS d))", "STRING(DATE '2024-01-02')"),
+    *("CAST(TIME '03:04:05.5' AS STRING)", "TO_JSON(TIME '03:04:05.5')", "CAST(DATE '2024-01-02' AS STRING)"),
+    *(f"CAST({number} AS STRING)" for number in ("1.0", "1e15", "1e16", "0.1", "1/3", "1e-5", "-2.5", "0.1 + 0.2")),
+    *(f"TO_JSON_STRING({number})" for number in ("1.0", "1e20", "9007199254740993", "NUMERIC '12'", "NUMERIC '1.50'")),
+    *("TO_JSON_STRING(CAST('nan' AS FLOAT64))", "TO_JSON(CAST('-inf' AS FLOAT64))", "TO_JSON(b'abc')"),
+    *(
+        "TO_JSON_STRING(b'abc')",
+        "TO_JSON_STRING([1.0, 2.5])",
+        "CAST(b'ab' AS STRING)",
+        "CAST(NUMERIC '1.50' AS STRING)",
+    ),
+    *("'a' || 1.0", "CONCAT('a', 1.0, TRUE)", "CONCAT('a', 1)", "STRING(JSON '\"x\"')", "TO_JSON(NUMERIC '12')"),
+    *("(SELECT COUNTIF(x > 1) FROM UNNEST(CAST([] AS ARRAY<INT64>)) AS x)", "SUBSTR('abc', NULL)", "BIT_COUNT(-1)"),
+    *("(SELECT TO_JSON_STRING(ARRAY_AGG(x ORDER BY x)) FROM UNNEST([2.0, 1.5]) AS x)", "FORMAT('%d of %s', 3, 'x')"),
+    *(f"DATE_ADD({TIMES[0]}, INTERVAL 1 DAY)", f"DATE_TRUNC({TIMES[0]}, MONTH)", "REGEXP_EXTRACT('abc', '(?:a)(b)')"),
+    *(
+        "CAST('TRUE' AS BOOL)",
+        "SAFE_CAST('1' AS BOOL)",
+        "SAFE_CAST('2024-01-02 03' AS DATE)",
+        "EDIT_DISTANCE('abc', 'b')",
+    ),
+    *("(SELECT AS STRUCT 1 AS a, 'x' AS b)", "(SELECT TO_JSON_STRING(t) FROM (SELECT 1 AS a, 'x' AS b) AS t)"),
+    "(SELECT SUM(a) FROM (SELECT [STRUCT(1 AS a), STRUCT(2 AS a)] AS l), UNNEST(l))",
+    "(SELECT SUM(x.a) FROM (SELECT [STRUCT(1 AS a), STRUCT(2 AS a)] AS l), UNNEST(l) AS x)",
+    "(SELECT ARRAY(SELECT a FROM UNNEST(l) ORDER BY a DESC) FROM (SELECT [STRUCT(1 AS a), STRUCT(2 AS a)] AS l))",
+    "(SELECT COUNT(*) FROM (SELECT [5, 6] AS l), UNNEST(l))",
+    "(SELECT DATE_ADD(made_at, INTERVAL 1 DAY) FROM (SELECT DATE '2024-01-02' AS made_at))",
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDuckDB]:
+    opened = OnDuckDB(tmp_path_factory.mktemp("duckdb"))
+    with opened.kept_open():
+        yield opened
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize("sql", FOREIGN)
+def test_what_is_no_googlesql_is_refused_with_what_to_write(file, sql):
+    with pytest.raises(InvalidInput) as raised:
+        file.query(sql)
+    assert FOREIGN[sql] in str(raised.value)
+
+
+def test_google_refuses_the_same_statements():
+    judge = GoogleSql()
+    for sql in FOREIGN:
+        with pytest.raises(Exception, match=r"INVALID_ARGUMENT|OUT_OF_RANGE"):  # the analyzer's own error
+            judge.texts(sql)
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize("expression", REFUSED)
+def test_what_a_file_would_answer_differently_is_refused(file, expression):
+    with pytest.raises(InvalidInput):
+        file.query(f"SELECT {expression} AS v")
+
+
+@pytest.mark.duckdb
+def test_a_file_gives_the_texts_of_googles_reference_implementation(file):
+    columns = [f"TO_JSON_STRING({expression})" for expression in SAME]
+    judged = GoogleSql().texts(" UNION ALL ".join(f"SELECT CONCAT('{n} ', {it})" for n, it in enumerate(columns)))
+    expected = dict(text.split(" ", 1) for text in judged)
+    found = file.query("SELECT " + ", ".join(f"{column} AS c{n}" for n, column in enumerate(columns))).rows[0]
+    wrong = [(it, text, expected[str(n)]) for n, (it, text) in enumerate(zip(SAME, found, strict=True))]
+    assert [each for each in wrong if each[1] != each[2]] == []
+
+
+@pytest.mark.duckdb
+def test_a_row_of_a_view_can_be_written_as_json(file):
+    assert file.query("SELECT TO_JSON_STRING(m) AS v FROM messages AS m").rows == []
+
+
+@pytest.mark.duckdb
+def test_a_statement_with_parameters_that_are_null_is_checked_as_it_was_written(file):
+    with pytest.raises(InvalidInput, match="`::` is not GoogleSQL"):
+        file.query("SELECT @a::STRING AS v", {"a": None})
