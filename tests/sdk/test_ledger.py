@@ -163,8 +163,8 @@ def test_a_context_update_merges_by_name_and_none_takes_a_name_away(ledger, sid)
 
 
 def test_an_unknown_field_is_refused_and_those_there_are_named(ledger, sid):
-    with pytest.raises(InvalidInput, match=r"no field 'sumary'.*question, title, session_type, summary"):
-        ledger.update_session(sid, {"sumary": "x", "title": "y"})
+    with pytest.raises(InvalidInput, match=r"no field 'colour'.*question, title, session_type, summary"):
+        ledger.update_session(sid, {"colour": "x", "title": "y"})
     assert ledger.get_session(sid).version == 1
 
 
