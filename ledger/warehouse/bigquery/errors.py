@@ -114,7 +114,7 @@ def translate(
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed; a retry may succeed: {message}")
     if isinstance(error, ValueError) and reasons.CHANNEL_CLOSED.search(message):
-        return StoreUnavailable(f"{doing} failed: its connection was closed, because the process was forked or the ledger closed.")
+        return StoreUnavailable(f"{doing} failed: the connection was closed, as before a fork of the process.")
     if isinstance(error, reasons.REQUEST_MALFORMED) or (
         isinstance(error, requests.exceptions.SSLError) and "certificate" in message
     ):
