@@ -71,6 +71,17 @@ def in_use(path: Path, program: str = SERVICE) -> Iterator[None]:
         yield
 
 
+def test_a_view_of_the_users_own_stays_in_a_backup_that_is_restored(shell: Shell, backup: Path) -> None:
+    with closing(sqlite3.connect(shell.path)) as connection:
+        connection.execute("CREATE VIEW mine AS SELECT COUNT(*) AS events FROM session_history")
+    shell.ok("verify")
+    file = shell.path.with_name("tuesday.db")
+    shell.ok("backup", str(file))
+    shell.ok("restore-backup", str(file))
+    with closing(sqlite3.connect(shell.path)) as connection:
+        assert connection.execute("SELECT events FROM mine").fetchone()[0] > 0
+
+
 def test_a_backup_takes_the_place_of_the_ledger_and_the_former_file_is_kept(shell: Shell, backup: Path) -> None:
     session_id = session_of(shell)
     shell.ok("message", session_id, "assistant", "1,217.")

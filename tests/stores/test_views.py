@@ -288,7 +288,7 @@ def test_a_view_of_the_users_own_gives_way_to_the_ledgers_and_gets_another_name(
             assert by_module(path, f"SELECT mine FROM {name}") == [(mine,)], name
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
             by_module(path, "SELECT mine FROM tool_calls_before_013")  # as broken as it was
-        assert [each.message for each in ledger.verify().findings] == ["the view own is not of the ledger"]
+        assert ledger.verify().clean
     said = [each.getMessage() for each in caplog.records if each.name == "ledger.store"]
     assert len(said) == 4
     assert f"{path} had a view sessions of your own; it is sessions_before_013_2 now" in "".join(said)

@@ -15,7 +15,6 @@ from ledger.errors import ConfigurationError
 log = logging.getLogger("ledger.store")
 #: What the other name ends in, perhaps with a number after it.
 _SUFFIX = "_before_013"
-_IS_OTHER_NAME = re.compile(rf"\w+{_SUFFIX}(_\d+)?")
 #: How SQLite keeps the statement: these words, and the name as the user wrote it, perhaps in quotation marks.
 _BEGINNING = re.compile(r"CREATE VIEW ((\"[^\"]*\")+|(`[^`]*`)+|('[^']*')+|\[[^\]]*\]|\w+)")
 _VIEW = "SELECT name, sql FROM sqlite_schema WHERE type = 'view' AND name = ? COLLATE NOCASE"
@@ -38,11 +37,6 @@ def rename(connection: sqlite3.Connection, path: str, names: Iterable[str]) -> N
         found = connection.execute(_VIEW, (name,)).fetchone()
         if found is not None:
             _rename(connection, path, *found)
-
-
-def is_renamed(kind: str, name: str) -> bool:
-    """Return True if an object of the schema is a view that ``rename`` may have renamed."""
-    return kind == "view" and _IS_OTHER_NAME.fullmatch(name) is not None
 
 
 def _rename(connection: sqlite3.Connection, path: str, name: str, sql: str) -> None:
