@@ -86,6 +86,7 @@ def restore_backup(
     targets = [each for each in replaced.unreconciled if not warehouses or each.warehouse in given]
     outcomes = [] if no_reconcile else [_reconcile(path, each, given.get(each.warehouse)) for each in targets]
     left = _unreconciled(path) if outcomes else replaced.unreconciled
+    again, still = _delete_again(path, replaced.deleted, is_complete=not left)
     if as_json:
         print_json(
             {
@@ -96,12 +97,17 @@ def restore_backup(
                 "last_recorded": replaced.last_recorded,
                 "reconciled": [each.document() for each in outcomes],
                 "unreconciled": [each._asdict() for each in left],
+                "deletions_known": replaced.former_read,
+                "purged_again": list(replaced.purged),
+                "deleted_again": again,
+                "to_delete_again": still,
             }
         )
     else:
         for each in outcomes:
             each.print()
         print_unreconciled(path, left)
+        _print_deletions(replaced, again, still)
         if not replaced.unreconciled:
             click.echo("There is no warehouse to bring back events from that were recorded after the backup.")
     if any(each.left for each in outcomes):
@@ -149,6 +155,42 @@ def _unreconciled(path: Path) -> Sequence[Unreconciled]:
 
     with opened(f"sqlite:///{path}") as ledger:
         return require_outbox(ledger.store).unreconciled()
+
+
+def _delete_again(path: Path, session_ids: Sequence[str], *, is_complete: bool) -> tuple[list[str], list[str]]:
+    """Delete the sessions that were deleted in the former file, and are not in the ledger now.
+
+    Args:
+        path: The ledger.
+        session_ids: The sessions that are deleted in the former file.
+        is_complete: True if the ledger is reconciled with every warehouse. Otherwise nothing is deleted: an append to a
+            session without its latest events would give it two histories.
+
+    Returns:
+        The ids of the sessions that were deleted now, and of those that must still be deleted.
+    """
+    if not session_ids:
+        return [], []
+    with opened(f"sqlite:///{path}") as ledger:
+        sessions = {each: ledger.get_session(each) for each in session_ids}
+        back = [each for each, found in sessions.items() if found is not None and found.recorded_status != "deleted"]
+        if not is_complete:
+            return [], back
+        for each in back:
+            ledger.delete_session(each)
+        return back, []
+
+
+def _print_deletions(replaced: Replaced, again: Sequence[str], still: Sequence[str]) -> None:
+    if not replaced.former_read:
+        click.echo("No former file could be read, so deletions since the backup are lost: delete those sessions again.")
+    for ids, what in (
+        (replaced.purged, "purged since the backup, purged again; `ledger maintain` deletes them in the warehouse"),
+        (again, "deleted since the backup, deleted again"),
+        (still, "deleted since the backup and are back; once reconciled, type `ledger delete` for each"),
+    ):
+        if ids:
+            click.echo(safe(f"{counted(len(ids), 'session')} {what}: {', '.join(ids)}"))
 
 
 def _print(replaced: Replaced, backup: Path) -> None:

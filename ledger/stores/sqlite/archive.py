@@ -27,6 +27,7 @@ from ledger.stores.sqlite import read, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.deletions import Deletions
 from ledger.stores.sqlite.errors import damaged
 
 
@@ -56,6 +57,9 @@ _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _DEAD_LETTER = (
     "SELECT a.warehouse FROM session_events AS e INDEXED BY session_events_by_version "
     "JOIN relay_aside AS a ON a.seq = e.seq WHERE e.session_id = ?{} LIMIT 1"
+)
+_DELETE_IN = (
+    "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)"
 )
 _FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
 #: Conditions on the dead letters of a session. Its rows are dropped from the store only if the warehouse has all of
@@ -152,6 +156,21 @@ class SqliteArchive:
         """
         check_session_id(session_id)
         purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
+        return purged
+
+    def carry_deletions(self, found: Deletions, warehouses: Collection[str]) -> list[str]:
+        """Carry the deletions over that were made in the file which this one replaces.
+
+        Args:
+            found: The deletions that the replaced file records.
+            warehouses: URLs of the warehouses that may have rows of the sessions.
+
+        Returns:
+            The ids of the sessions that this file had, and that were purged now.
+        """
+        purged: list[str] = self._run(lambda connection: _carry(connection, found, warehouses, self._clock()))
+        if purged:
+            self.forget_purged()
         return purged
 
     def forget_purged(self) -> None:
@@ -350,14 +369,37 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
     if last is not None and not _passed(connection, session_id, last, warehouses, _UNSETTLED):
         return False
     connection.executemany(
-        "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)",
-        [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses],
+        _DELETE_IN, [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses]
     )
     kept.record_purge(connection, session_id, head.created_at, version, now)
+    _remove(connection, session_id)
+    return True
+
+
+def _carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collection[str], now: datetime) -> list[str]:
+    purged = []
+    pending = list(found.pending)
+    for each in found.purged:
+        kept.record_purge(connection, each.session_id, each.created_at, each.version, now)
+        head = read.head_row(connection, each.session_id)
+        if head is None or head.created_at != each.created_at:
+            continue
+        _remove(connection, each.session_id)
+        purged.append(each.session_id)
+        if not each.is_replaced:
+            pending += [(each, name) for name in warehouses]
+    connection.executemany(
+        f"{_DELETE_IN} ON CONFLICT DO UPDATE SET version = MAX(version, excluded.version)",
+        [(each.session_id, each.created_at, name, each.version, to_micros(now)) for each, name in pending],
+    )
+    return sorted(purged)
+
+
+def _remove(connection: sqlite3.Connection, session_id: str) -> None:
+    """Delete everything that the store keeps of a session, and its rows."""
     connection.execute(_FORGET_DEAD_LETTERS, (session_id,))
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)
-    return True
 
 
 def _clear(connection: sqlite3.Connection, session_id: str) -> None:

@@ -262,7 +262,8 @@ CREATE TABLE sealed_heads (
   event_hash TEXT,
   PRIMARY KEY (session_id, seal)
 ) WITHOUT ROWID""",
-        # Sealed sessions that were purged since: without a record, a purged session would look like a removed one.
+        # Purged sessions: without a record, a sealed one would look like a removed one, and a restored backup would
+        # bring one back. Earlier releases recorded only sealed ones.
         """
 CREATE TABLE purged_sessions (
   session_id TEXT NOT NULL,

@@ -23,8 +23,9 @@ from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, Ledger
 from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.instants import from_micros
 from ledger.stores.base import Unreconciled
-from ledger.stores.sqlite import read, tombstones, unreconciled
+from ledger.stores.sqlite import deletions, read, tombstones, unreconciled
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, own_files
+from ledger.stores.sqlite.deletions import Deletions
 from ledger.stores.sqlite.errors import cannot, translate
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
@@ -52,6 +53,9 @@ class Replaced:
         sessions, events: What the backup holds, all verified. Events of archived sessions are not counted.
         last_recorded: The time of the last event; None without sessions.
         unreconciled: The warehouses that may have events which the backup lacks. The ledger is marked with them.
+        former_read: True if the former file could be read, so that its deletions are known.
+        purged: The ids of the backup's sessions that had been purged in the former file, and were purged again.
+        deleted: The ids of all sessions that are deleted in the former file, and not purged.
     """
 
     path: Path
@@ -60,6 +64,9 @@ class Replaced:
     events: int
     last_recorded: datetime | None
     unreconciled: tuple[Unreconciled, ...]
+    former_read: bool = False
+    purged: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
 
 
 def replace_by_backup(
@@ -75,6 +82,8 @@ def replace_by_backup(
 
     The copy is marked as not reconciled with each warehouse that may have later events (see ``unreconciled.py``): those
     that had rows of the backup's ledger, those that had rows of the former file's, and ``warehouses``.
+
+    Sessions that were purged in the former file since the backup was written are purged in the copy.
 
     Args:
         path: The ledger; it may be missing or damaged.
@@ -105,7 +114,7 @@ def replace_by_backup(
     try:
         with whole_path(path, private=True) as part:
             with _translated(backup):
-                found = replace(_verified_copy(backup, part, progress), path=path)
+                found = replace(_verified_copy(backup, part, path, {*known, *warehouses}, progress), path=path)
                 marked = _mark(part, [*known, *warehouses], created_from, written)
             _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
@@ -203,8 +212,30 @@ def _is_open(path: Path) -> bool:
     return False
 
 
-def _verified_copy(backup: Path, part: Path, progress: Callable[[int], object] | None) -> Replaced:
-    """Copy a backup to ``part``, bring the copy to the present schema, and verify it."""
+def _deletions(path: Path, store_id: str) -> Deletions | None:
+    """Return the deletions that the file to be replaced records; None if it is missing, damaged or of another store."""
+    if not _has_header(path):
+        return None
+    try:
+        with _reading(path) as connection:
+            check_ledger(connection, str(path))
+            return deletions.recorded(connection) if read.meta(connection, "store_id") == store_id else None
+    except (sqlite3.Error, UnicodeDecodeError, LedgerError):
+        return None
+
+
+def _verified_copy(
+    backup: Path, part: Path, path: Path, warehouses: Collection[str], progress: Callable[[int], object] | None
+) -> Replaced:
+    """Copy a backup to ``part``, bring the copy to the present schema, verify it, and carry deletions over.
+
+    Args:
+        backup: The backup.
+        part: The copy.
+        path: The file to be replaced.
+        warehouses: URLs of the warehouses that may have rows of the sessions, besides those that the backup knows.
+        progress: As for ``replace_by_backup``.
+    """
     with _reading(backup) as source, closing(connect(part)) as target:
         source.backup(target, pages=-1)
         if target.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
@@ -214,6 +245,8 @@ def _verified_copy(backup: Path, part: Path, progress: Callable[[int], object] |
             report = store.verify(rebuild=True, progress=progress)
             if report.left:
                 raise CorruptEvent(_damaged(backup, report.left[0].message))
+            found = _deletions(path, store.store_id)
+            purged = [] if found is None else store.carry_deletions(found, {*store.warehouses(), *warehouses})
         with closing(connect(part)) as connection:
             # Of relays, as the copy of a lease holds off nobody but those who begin with the restored file.
             connection.execute("UPDATE relays SET holder = NULL, lease_until = 0")
@@ -222,7 +255,9 @@ def _verified_copy(backup: Path, part: Path, progress: Callable[[int], object] |
     finally:
         for each in own_files(part)[1:]:
             each.unlink(missing_ok=True)
-    return Replaced(part, None, report.sessions, report.events, None if last is None else from_micros(last), ())
+    at = None if last is None else from_micros(last)
+    replaced = Replaced(part, None, report.sessions, report.events, at, (), found is not None)
+    return replaced if found is None else replace(replaced, purged=tuple(purged), deleted=tuple(found.deleted))
 
 
 def _mark(

@@ -38,7 +38,7 @@ _KEPT = tuple(
     for table, names in _KEPT_COLUMNS.items()
 )
 _RECORD_PURGE = (
-    "INSERT INTO purged_sessions SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
+    "INSERT INTO purged_sessions VALUES (?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET version = excluded.version, purged_at = excluded.purged_at"
 )
 
@@ -113,5 +113,5 @@ def bind_all(connection: sqlite3.Connection) -> None:
 
 
 def record_purge(connection: sqlite3.Connection, session_id: str, created_at: int, version: int, now: datetime) -> None:
-    """Record that a session is purged, if a seal covers it. A verification then knows why the session is gone."""
+    """Record that a session is purged: for a restore of an older backup, and for a verification against a seal."""
     connection.execute(_RECORD_PURGE, (session_id, created_at, version, to_micros(now)))

@@ -1,0 +1,75 @@
+"""The deletions that a ledger's file records, which are carried over into the backup that takes its place.
+
+A session that was purged since the backup was written must not come back with it: ``purged_sessions`` records each one,
+and ``deleted_sessions`` those that a warehouse must still delete. A session that was deleted and not purged comes back
+deleted from a warehouse that has its deletion; for others, its id is kept here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_PURGED = (
+    "SELECT p.session_id, p.created_at, p.version, h.session_id IS NOT NULL FROM purged_sessions AS p "
+    "LEFT JOIN session_heads AS h USING (session_id) WHERE h.created_at IS NOT p.created_at"
+)
+_PENDING = "SELECT session_id, created_at, version, warehouse FROM deleted_sessions"
+_DELETED = (
+    "SELECT session_id FROM session_state WHERE field = 'status' AND key = '' AND value = '\"deleted\"' "
+    "ORDER BY session_id"
+)
+_HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+
+
+class PurgedSession(NamedTuple):
+    """A session that was purged.
+
+    Attributes:
+        session_id: Its id.
+        created_at: Its time of creation, in microseconds.
+        version: Its version when it was purged.
+        is_replaced: True if another session has its id now, so that no warehouse has the purged one.
+    """
+
+    session_id: str
+    created_at: int
+    version: int
+    is_replaced: bool
+
+
+class Deletions(NamedTuple):
+    """The deletions that a file records.
+
+    Attributes:
+        purged: The sessions that were purged.
+        pending: Those that a warehouse must still delete, with the URL of that warehouse.
+        deleted: The ids of the sessions that are deleted and not purged.
+    """
+
+    purged: Sequence[PurgedSession]
+    pending: Sequence[tuple[PurgedSession, str]]
+    deleted: Sequence[str]
+
+
+def recorded(connection: sqlite3.Connection) -> Deletions:
+    """Return the deletions that a ledger's file records; an older release may have recorded fewer."""
+    pending = [
+        (PurgedSession(session_id, created_at, version, False), warehouse)
+        for session_id, created_at, version, warehouse in (
+            connection.execute(_PENDING) if _has(connection, "deleted_sessions") else ()
+        )
+    ]
+    purged = [
+        PurgedSession(session_id, created_at, version, bool(is_replaced))
+        for session_id, created_at, version, is_replaced in (
+            connection.execute(_PURGED) if _has(connection, "purged_sessions") else ()
+        )
+    ]
+    known = dict.fromkeys([*purged, *(session for session, _ in pending)])
+    return Deletions(tuple(known), pending, [session_id for (session_id,) in connection.execute(_DELETED)])
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute(_HAS_TABLE, (table,)).fetchone() is not None
