@@ -136,6 +136,7 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     """Delete in a warehouse the sessions that were purged in a store. The call can be repeated at any time.
 
     If another store has hydrated a session and appended to it, the session belongs to that store and is not deleted.
+    Of a session with two histories of this store, as after a restore from a backup, both are deleted.
 
     Returns:
         The number of sessions deleted in the warehouse.
@@ -147,7 +148,7 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     deleted = 0
     for keys in batches(pending, days=DAYS_AT_ONCE):
         part = [pending[key] for key in keys]
-        unchanged, strict = _unchanged(warehouse, part)
+        unchanged, strict = _unchanged(warehouse, part, store.store_id)
         if unchanged:
             _delete(warehouse, unchanged, strict)
         store.deleted(part, name)
@@ -155,14 +156,19 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     return deleted
 
 
-def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
+def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion, store_id: str) -> bool:
     """Return True if the session that the warehouse has under a purged session's id must still be deleted.
 
     The result is False if another store has hydrated that session and appended to it, or has created another session
     under the same id.
+
+    Args:
+        warehouse: The warehouse.
+        session: The purged session.
+        store_id: The store that purged it.
     """
     created_at = Projection(warehouse).creation_of(session.key.session_id)
-    return created_at == session.key.created_at and bool(_unchanged(warehouse, [session])[0])
+    return created_at == session.key.created_at and bool(_unchanged(warehouse, [session], store_id)[0])
 
 
 def _identity(head: Head) -> tuple[str, datetime]:
@@ -240,15 +246,23 @@ def _parameters(sessions: Sequence[SessionKey]) -> dict[str, Any]:
 
 
 def _unchanged(
-    warehouse: Warehouse, sessions: Sequence[PendingDeletion]
+    warehouse: Warehouse, sessions: Sequence[PendingDeletion], store_id: str
 ) -> tuple[list[SessionKey], frozenset[SessionKey]]:
-    """Return the sessions whose version in the warehouse is at most the version at which they were purged.
+    """Return the sessions to which no other store has appended since they were purged.
 
-    Sessions that the warehouse does not have are returned too. The second value has those that are strict.
+    The version of such a session in the warehouse is at most that at which it was purged; or all rows above it are of
+    the store ``store_id``, which lost them with a file that a backup replaced. Sessions that the warehouse does not
+    have are returned too. The second value has those that are strict.
     """
     parameters = {**span_of(each.key for each in sessions), "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
     heads = [HeadRow(*row) for row in rows]
     versions = {SessionKey(head.session_id, head.created_at): head.version for head in heads}
     strict = frozenset(SessionKey(head.session_id, head.created_at) for head in heads if head.strict)
-    return [each.key for each in sessions if versions.get(each.key, 0) <= each.version], strict
+    purged_at = {each.key: each.version for each in sessions}
+    above = [key for key, version in purged_at.items() if versions.get(key, 0) > version]
+    rows_above = ComparedRows(warehouse).rows_of(above) if above else {}
+    writers = {
+        key: {row.store_id for row in rows_above.get(key, ()) if row.digest.version > purged_at[key]} for key in above
+    }
+    return [key for key in purged_at if writers.get(key, {store_id}) == {store_id}], strict

@@ -380,7 +380,7 @@ class TwoTierStore:
         from ledger.warehouse.reads import WarehouseReads
 
         pending = self._local.pending_deletion(session_id)
-        if pending is not None and is_to_be_deleted(self._warehouse.opened(), pending):
+        if pending is not None and is_to_be_deleted(self._warehouse.opened(), pending, self.store_id):
             return missing
         archived = self._archived(session_id)  # before the warehouse is read, which may get more of it meanwhile
         reads = WarehouseReads(Projection(self._warehouse.opened()))

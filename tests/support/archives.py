@@ -433,6 +433,23 @@ class ArchiveSuite:
         assert first.get_session(OWN).version == 5
         world.check(second, 5)
 
+    def test_both_histories_of_a_session_are_deleted_also_if_the_lost_one_is_at_a_higher_version(self, world):
+        lost = world.open("lost")
+        lost.create_session("ada", session_id=OWN)
+        lost.store.backup(world.folder / "first.db")
+        for number in range(5):
+            lost.add_message(OWN, "user", f"lost {number}")
+        lost.warehouse.sync()
+        lost.close()
+        ledger = world.open("first")
+        ledger.add_message(OWN, "user", "here")
+        ledger.delete_session(OWN)
+        ledger.warehouse.sync()
+        world.clock.now = START + 10 * DAY
+        assert ledger.maintain(retention=DAY).deleted == 1
+        assert ledger.get_session(OWN) is None
+        world.check(ledger)
+
     def test_maintaining_ends_what_is_over_drops_and_deletes(self, world):
         ledger = world.open()
         over = ledger.create_session("ada", ttl=timedelta(hours=1))
