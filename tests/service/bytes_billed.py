@@ -37,6 +37,8 @@ MESSAGES = 6
 class Purged:
     """A store that purged sessions, as far as a deletion in the warehouse asks it."""
 
+    store_id = "store"
+
     def __init__(self, sessions: Sequence[tuple[str, datetime]]) -> None:
         self._sessions = sessions
 
