@@ -44,7 +44,8 @@ class SessionDifference:
         unknown: Number of rows in the warehouse that the store lacks, because it lost them or was restored from a
             backup. If ``lost`` is True, ``repair`` restores them.
         diverged: True if some unknown rows are at versions that the store has too, because the session was appended to
-            on both sides.
+            on both sides; or if unknown rows of this store are of two events at one version, because it has lost both
+            histories.
         changed: Number of rows whose version or hashes differ. If the store has dropped the rows, the number is not
             known, and 1 means at least one. Such rows cannot be repaired.
         doubled: Number of rows that the raw table has more than once. Every view shows each of them once. They cannot
@@ -167,10 +168,10 @@ def reconcile(
             if session in archived:
                 events = archived[session].events
                 own = {each.digest.row_id for each in there_now if each.digest.event_id in events}
-                difference = _compare_archived(session, archived[session], there_now)
+                difference = _compare_archived(session, archived[session], there_now, outbox.store_id)
             else:
                 own = {digest.row_id for _, digest in kept[session]}
-                difference = _compare(session, kept[session], there_now, shipped)
+                difference = _compare(session, kept[session], there_now, shipped, outbox.store_id)
             if difference.unknown and _is_elsewhere(difference, own, there_now, outbox.store_id):
                 elsewhere.append(session)
                 difference = replace(difference, unknown=0)
@@ -287,7 +288,11 @@ class _Shipped:
 
 
 def _compare(
-    session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], shipped: _Shipped
+    session: SessionKey,
+    kept: Sequence[tuple[int, RowDigest]],
+    found: Sequence[WarehouseRow],
+    shipped: _Shipped,
+    store_id: str,
 ) -> SessionDifference:
     """Compare a session's rows in the store (``kept``) with those in the warehouse (``found``).
 
@@ -298,24 +303,40 @@ def _compare(
     for each in found:
         there.setdefault(each.digest.row_id, []).append(each)
     version_here = max((digest.version for digest in here.values()), default=0)
-    unknown = [each.digest for row_id, same in there.items() if row_id not in here for each in same]
+    unknown_rows = [each for row_id, same in there.items() if row_id not in here for each in same]
+    unknown = [each.digest for each in unknown_rows]
     return SessionDifference(
         *session,
         version_here=version_here,
         version_there=max((each.digest.version for each in found), default=0),
         missing=tuple(seq for seq, digest in kept if seq in shipped and digest.row_id not in there),
         unknown=len({digest.row_id for digest in unknown}),
-        diverged=any(digest.version <= version_here for digest in unknown),
+        diverged=_are_two(unknown_rows, version_here, store_id),
         changed=sum(any(each.digest != here[it] for each in there[it]) for it in here.keys() & there.keys()),
         doubled=sum(sum(each.copies for each in same) > 1 for same in there.values()),
     )
 
 
-def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence[WarehouseRow]) -> SessionDifference:
+def _are_two(unknown: Sequence[WarehouseRow], version_here: int, store_id: str) -> bool:
+    """Return True if a session has two histories; see ``SessionDifference.diverged``."""
+    events: dict[int, str] = {}
+    for each in unknown:
+        digest = each.digest
+        if digest.version <= version_here:
+            return True
+        if each.store_id == store_id and events.setdefault(digest.version, digest.event_id) != digest.event_id:
+            return True
+    return False
+
+
+def _compare_archived(
+    session: SessionKey, tombstone: Tombstone, found: Sequence[WarehouseRow], store_id: str
+) -> SessionDifference:
     """Compare the warehouse's rows of an archived session with its tombstone."""
     own = {each.digest for each in found if each.digest.event_id in tombstone.events}
     own_rows = {digest.row_id for digest in own}
-    unknown = [each.digest for each in found if each.digest.event_id not in tombstone.events]
+    unknown_rows = [each for each in found if each.digest.event_id not in tombstone.events]
+    unknown = [each.digest for each in unknown_rows]
     copies: dict[tuple[str, str, str], int] = {}
     for each in found:
         copies[each.digest.row_id] = copies.get(each.digest.row_id, 0) + each.copies
@@ -326,7 +347,7 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
         version_here=version_here,
         version_there=max((each.digest.version for each in found), default=0),
         unknown=len({digest.row_id for digest in unknown}),
-        diverged=any(digest.version <= version_here for digest in unknown),
+        diverged=_are_two(unknown_rows, version_here, store_id),
         # At least one; a tombstone does not say which.
         changed=int(not gone and session_digest(own) != tombstone.digest),
         doubled=sum(count > 1 for count in copies.values()),

@@ -165,3 +165,35 @@ def test_reconcile_says_how_to_go_on_with_either_of_two_histories(shell: Shell, 
     said = shell.json("sql", rows.replace("@id", f"'{own}'"))["rows"]
     assert [each["said"] for each in said] == ["a week", "About 1,200."]
     assert shell("reconcile").exit_code == 1
+
+
+def test_two_histories_that_a_second_restore_took_are_told_with_what_can_be_done(shell: Shell, backup: Path) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile")
+    session_id = shell.json("list")["sessions"][0]["session_id"]
+    shell.ok("message", session_id, "assistant", "About 1,200.")
+    shell.ok("sync")
+    again = shell("restore-backup", str(backup))
+    assert (again.exit_code, again.stdout.count("A session that diverged has two histories")) == (1, 1)
+    assert "2 rows unknown to the ledger, where the session diverged (version 2 in the ledger, 3 in" in again.stdout
+    assert shell("status").exit_code == 0
+
+
+def test_the_mark_stays_while_events_of_an_archived_session_are_left(shell: Shell, backup: Path) -> None:
+    session_id = shell.json("list")["sessions"][0]["session_id"]
+    shell.ok("archive", session_id)
+    shell.ok("sync")
+    shell.ok("maintain")
+    file = backup.with_name("tuesday.db")
+    shell.ok("backup", str(file))
+    shell.ok("hydrate", session_id)
+    shell.ok("message", session_id, "user", "And this year?")
+    shell.ok("sync")
+    restored = shell("restore-backup", str(file))
+    assert (restored.exit_code, shell("status").exit_code) == (1, 1)
+    assert f"{session_id} could not be restored: " in restored.stdout
+    assert f"ledger hydrate {session_id}" in " ".join(restored.stdout.split())
+    shell.ok("hydrate", session_id)
+    shell.ok("sync")
+    shell.ok("reconcile", "--repair")
+    assert shell("status").exit_code == 0
+    assert "And this year?" in shell.ok("show", session_id, "--messages")

@@ -34,6 +34,7 @@ _DAY = timedelta(days=1)
 #: What is printed once if sessions have diverged.
 _ON_DIVERGED = """\
 A session that diverged has two histories: one is in the ledger, both are in the warehouse. No command merges them.
+  After a second restore, the ledger may have neither to its end: each is in a file that a backup replaced.
   To go on with the ledger's, do nothing. The warehouse's views show of each value the one at the higher version, of
   whichever history, and the session cannot be archived.
   To go on with the ledger's in a session of which the views show nothing else: ledger fork SESSION_ID
@@ -156,15 +157,9 @@ def compare(
         before = _compare(target, comparable, created_from, created_until)
         if repair and any(each.missing or each.lost for each in before.differences):
             done = _repair(target, comparable, before)
-        if _is_complete(before, done):
+        if not any(each.lost for each in (before if done is None else done.after).differences):
             target.outbox.reconciled(created_from, created_until)
         return Outcome(target.outbox.warehouse, before, done)
-
-
-def _is_complete(before: Reconciliation, repair: _Repair | None) -> bool:
-    """Return True if the ledger has every event of the warehouse that a repair could restore."""
-    after, refused = (before, {}) if repair is None else (repair.after, repair.repaired.left)
-    return not any(each.lost and each.session_id not in refused for each in after.differences)
 
 
 @contextmanager
