@@ -122,6 +122,48 @@ def test_a_little_room_on_a_full_disk_is_used_to_fold_the_log_in(tmp_path):
     assert (done.stdout, done.stderr) == ("StoreUnavailable True True\n", "")
 
 
+UNREADABLE = """
+import os, subprocess, sys
+from click.testing import CliRunner
+from ledger.cli.app import ledger
+
+folder = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], check=True)
+os.environ["LEDGER_URL"] = f"sqlite:///{folder}/l.db"
+run = lambda *args: CliRunner().invoke(ledger, args)
+assert run("new", "q").exit_code == 0
+fill = os.open(f"{folder}/fill", os.O_CREAT | os.O_WRONLY)
+try:
+    while os.write(fill, bytes(4096)):
+        pass
+except OSError:
+    os.close(fill)
+for args in (["list"], ["new", "q"], ["doctor"]):
+    done = run(*args)
+    print(args[0], done.exit_code, "the disk is full" in done.output, "restore a backup" in done.output)
+os.unlink(f"{folder}/fill")
+print("then", run("list").exit_code)
+"""
+
+
+def test_a_ledger_that_nobody_has_open_says_that_the_disk_is_full_if_it_is_read(tmp_path):
+    own = ["unshare", "--mount"] if shutil.which("unshare") else []
+    if (
+        not own
+        or subprocess.run([*own, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True).returncode
+    ):
+        pytest.skip("no file system may be mounted here")
+    command = [*own, sys.executable, "-c", UNREADABLE, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "list 21 True False",
+        "new 21 True False",
+        "doctor 1 True False",
+        "then 0",
+    ]
+
+
 def test_the_log_is_folded_in_when_the_ledger_has_reached_its_maximum(tmp_path):
     store = SqliteStore(tmp_path / "l.db", max_bytes=200_000)
     version = 0

@@ -116,10 +116,12 @@ def _file(path: Path) -> Iterator[Finding]:
             if ours:
                 meta(connection, "store_id")
     except (sqlite3.Error, CorruptEvent) as error:
-        from ledger.stores.sqlite.errors import translate
+        from ledger.stores.sqlite.errors import is_without_room, translate
 
         message = str(error if isinstance(error, CorruptEvent) else translate(error, path))
-        yield Finding("file", PROBLEM, message, "set LEDGER_URL to a ledger, or restore a backup")
+        is_full = is_without_room(error, path)
+        remedy = "free some space" if is_full else "set LEDGER_URL to a ledger, or restore a backup"
+        yield Finding("file", PROBLEM, message, remedy)
         return
     if application == 0 and not tables:
         detail = f"{path} holds nothing: the program that created or copied it did not finish"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -52,6 +53,8 @@ _TOO_MUCH = (
 _OTHER_SCHEMA = ("no such table", "no such column", "no such index", "duplicate column name")
 #: Parts of SQLite's messages for a name that is taken. The last one is of DROP VIEW for a table.
 _TAKEN = ("already exists", "there is already a", "use DROP TABLE to delete ")
+#: Free bytes below which SQLite may fail to create a log and its index, which has 32 kB at first.
+_ROOM = 65_536
 #: Errors of the operating system that pass without a repair of the ledger, and what to do.
 _PASSING = {
     errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
@@ -114,6 +117,19 @@ def is_full(error: BaseException) -> bool:
     return _code(error.__cause__) == sqlite3.SQLITE_FULL
 
 
+def is_without_room(error: BaseException, path: Path) -> bool:
+    """Return True if an error of SQLite comes from a full disk.
+
+    If no program has a ledger open, SQLite creates its log and the index of the log to read it. On a full disk that
+    ends as a disk error, which does not name its cause.
+    """
+    if _code(error) == sqlite3.SQLITE_FULL:
+        return True
+    if _code(error) not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) or not path.parent.is_dir():
+        return False
+    return shutil.disk_usage(path.parent).free < _ROOM
+
+
 def _code(error: BaseException | None) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
@@ -127,6 +143,11 @@ def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Ledger
             "restore it from a backup or the warehouse."
         )
     code = _code(error)
+    if code != sqlite3.SQLITE_FULL and is_without_room(error, path):
+        return StoreUnavailable(
+            f"The ledger {path} cannot be used: the disk is full, and SQLite needs some space beside the file to read "
+            f"it. Free some space, and try again: nothing is lost, and nothing was written ({error})."
+        )
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
         return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TAKEN):
