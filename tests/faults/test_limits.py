@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -179,6 +179,29 @@ def test_the_log_is_folded_in_when_the_ledger_has_reached_its_maximum(tmp_path):
     assert (tmp_path / "l.db-wal").stat().st_size == 0
     assert store.state("s")[0].version == version
     store.close()
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize("ending", ["archive_session", "delete_session"])
+def test_sessions_can_be_archived_and_deleted_at_the_maximum_and_make_room(tmp_path, ending):
+    url = f"sqlite:///{tmp_path}/l.db?max_bytes=300000"
+    with SessionLedger.open(url, warehouse=f"duckdb:///{tmp_path}/w.duckdb") as ledger:
+        ids = [ledger.create_session("ada", "q") for _ in range(5)]
+
+        def fill() -> None:
+            for number in range(10_000):
+                ledger.add_message(ids[number % 5], "user", f"{number} " * 100)
+
+        with pytest.raises(StoreUnavailable, match="maximum"):
+            fill()
+        for session_id in ids[1:]:
+            assert getattr(ledger, ending)(session_id) is not None
+        with pytest.raises(StoreUnavailable, match="maximum"):
+            ledger.add_message(ids[0], "user", "not yet")
+        ledger.warehouse.sync()
+        done = ledger.maintain(retention=None if ending == "archive_session" else timedelta(0))
+        assert done.dropped + done.deleted == 4
+        ledger.add_message(ids[0], "user", "there is room")
 
 
 # Criteria

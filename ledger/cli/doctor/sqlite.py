@@ -56,7 +56,9 @@ def _bound(path: Path, max_bytes: int) -> Finding:
     detail = f"{max_bytes:,} bytes, of which {share} are used"
     if size < NEARLY_FULL * max_bytes:
         return Finding("max_bytes", OK, detail)
-    return Finding("max_bytes", NOTE, detail, "raise it, or drop archived sessions with `ledger maintain`")
+    return Finding(
+        "max_bytes", NOTE, detail, "raise it, or archive sessions: `ledger sync` and `ledger maintain` make room"
+    )
 
 
 def _append(file: SqliteFile) -> Finding:

@@ -23,7 +23,7 @@ from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
 from ledger.stores.base import Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import read, restoring, unreconciled, waiting, write
+from ledger.stores.sqlite import deletions, read, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -58,10 +58,6 @@ _DEAD_LETTER = (
     "SELECT a.warehouse FROM session_events AS e INDEXED BY session_events_by_version "
     "JOIN relay_aside AS a ON a.seq = e.seq WHERE e.session_id = ?{} LIMIT 1"
 )
-_DELETE_IN = (
-    "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)"
-)
-_FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
 #: Conditions on the dead letters of a session. Its rows are dropped from the store only if the warehouse has all of
 #: them. It may be purged if the warehouse can get no more of them: it has dropped the day, or the event was dismissed.
 _REFUSED, _ANY, _UNSETTLED = (
@@ -168,7 +164,7 @@ class SqliteArchive:
         Returns:
             The ids of the sessions that this file had, and that were purged now.
         """
-        purged: list[str] = self._run(lambda connection: _carry(connection, found, warehouses, self._clock()))
+        purged: list[str] = self._run(lambda connection: deletions.carry(connection, found, warehouses, self._clock()))
         if purged:
             self.forget_purged()
         return purged
@@ -297,7 +293,7 @@ class SqliteArchive:
         plan = plan_ingest(in_order, None, lambda event: False, now, own_store_id=self.store_id)
         assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
-            _clear(connection, session_id)
+            deletions.clear(connection, session_id)
             last = plan.events[-1]
             connection.execute(
                 write.PUT_HEAD,
@@ -369,41 +365,8 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
     if last is not None and not _passed(connection, session_id, last, warehouses, _UNSETTLED):
         return False
     connection.executemany(
-        _DELETE_IN, [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses]
+        deletions.DELETE_IN, [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses]
     )
     kept.record_purge(connection, session_id, head.created_at, version, now)
-    _remove(connection, session_id)
+    deletions.remove(connection, session_id)
     return True
-
-
-def _carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collection[str], now: datetime) -> list[str]:
-    purged = []
-    pending = list(found.pending)
-    for each in found.purged:
-        kept.record_purge(connection, each.session_id, each.created_at, each.version, now)
-        head = read.head_row(connection, each.session_id)
-        if head is None or head.created_at != each.created_at:
-            continue
-        _remove(connection, each.session_id)
-        purged.append(each.session_id)
-        if not each.is_replaced:
-            pending += [(each, name) for name in warehouses]
-    connection.executemany(
-        f"{_DELETE_IN} ON CONFLICT DO UPDATE SET version = MAX(version, excluded.version)",
-        [(each.session_id, each.created_at, name, each.version, to_micros(now)) for each, name in pending],
-    )
-    return sorted(purged)
-
-
-def _remove(connection: sqlite3.Connection, session_id: str) -> None:
-    """Delete everything that the store keeps of a session, and its rows."""
-    connection.execute(_FORGET_DEAD_LETTERS, (session_id,))
-    connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
-    _clear(connection, session_id)
-
-
-def _clear(connection: sqlite3.Connection, session_id: str) -> None:
-    """Delete everything that the store keeps of a session, except its rows."""
-    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
-        connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
-    index.remove(connection, session_id)

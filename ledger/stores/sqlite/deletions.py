@@ -1,4 +1,4 @@
-"""The deletions that a ledger's file records, which are carried over into the backup that takes its place.
+"""Removing a session, and the deletions that a file records, which are carried over into a backup that replaces it.
 
 A session that was purged since the backup was written must not come back with it: ``purged_sessions`` records each one,
 and ``deleted_sessions`` those that a warehouse must still delete. A session that was deleted and not purged comes back
@@ -8,8 +8,14 @@ deleted from a warehouse that has its deletion; for others, its id is kept here.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import NamedTuple
+
+from ledger.model.instants import to_micros
+from ledger.stores.sqlite import read
+from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite import tombstones as kept
 
 _PURGED = (
     "SELECT p.session_id, p.created_at, p.version, h.session_id IS NOT NULL FROM purged_sessions AS p "
@@ -20,6 +26,11 @@ _DELETED = (
     "SELECT session_id FROM session_state WHERE field = 'status' AND key = '' AND value = '\"deleted\"' "
     "ORDER BY session_id"
 )
+#: Statement that records a session which a warehouse must delete.
+DELETE_IN = (
+    "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)"
+)
+_FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
 _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 
 
@@ -69,6 +80,40 @@ def recorded(connection: sqlite3.Connection) -> Deletions:
     ]
     known = dict.fromkeys([*purged, *(session for session, _ in pending)])
     return Deletions(tuple(known), pending, [session_id for (session_id,) in connection.execute(_DELETED)])
+
+
+def carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collection[str], now: datetime) -> list[str]:
+    """Carry deletions over into a file, in the caller's transaction; see ``SqliteArchive.carry_deletions``."""
+    purged = []
+    pending = list(found.pending)
+    for each in found.purged:
+        kept.record_purge(connection, each.session_id, each.created_at, each.version, now)
+        head = read.head_row(connection, each.session_id)
+        if head is None or head.created_at != each.created_at:
+            continue
+        remove(connection, each.session_id)
+        purged.append(each.session_id)
+        if not each.is_replaced:
+            pending += [(each, name) for name in warehouses]
+    connection.executemany(
+        f"{DELETE_IN} ON CONFLICT DO UPDATE SET version = MAX(version, excluded.version)",
+        [(each.session_id, each.created_at, name, each.version, to_micros(now)) for each, name in pending],
+    )
+    return sorted(purged)
+
+
+def remove(connection: sqlite3.Connection, session_id: str) -> None:
+    """Delete everything that the store keeps of a session, and its rows."""
+    connection.execute(_FORGET_DEAD_LETTERS, (session_id,))
+    connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
+    clear(connection, session_id)
+
+
+def clear(connection: sqlite3.Connection, session_id: str) -> None:
+    """Delete everything that the store keeps of a session, except its rows."""
+    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
+        connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
+    index.remove(connection, session_id)
 
 
 def _has(connection: sqlite3.Connection, table: str) -> bool:

@@ -184,7 +184,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         salts = [None if change.removed else new_salt() for change in prepared.changes]
 
         def work(connection: sqlite3.Connection) -> AppendResult:
-            write.check_room(connection, self._max_bytes, self.path)
+            write.check_room(connection, self._max_bytes, self.path, prepared.event_type)
             return write.append(
                 connection,
                 self._heads,

@@ -47,6 +47,8 @@ _MOVE_HEAD = (
     "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
 )
 _SIZE = ("page_size", "page_count", "freelist_count")
+#: Types of small events of which ``maintain`` makes room.
+_MAKING_ROOM = ("session.archived", "session.deleted")
 #: Maximum number of cached heads.
 KNOWN_HEADS = 1024
 _SET_REGISTER = (
@@ -84,15 +86,21 @@ _FIND_EVENT = (
 KnownHeads = dict[str, tuple[HeadRow, int]]
 
 
-def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path) -> None:
-    """Raise StoreUnavailable if the file has reached its maximum size; writes of relays are not limited."""
-    if max_bytes is None:
+def check_room(
+    connection: sqlite3.Connection, max_bytes: int | None, path: Path, event_type: str | None = None
+) -> None:
+    """Raise StoreUnavailable if the file has reached its maximum size.
+
+    Writes of relays are not limited, nor are events that lead to room: of the types in ``_MAKING_ROOM``.
+    """
+    if max_bytes is None or event_type in _MAKING_ROOM:
         return
     size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
     if (pages - free) * size >= max_bytes:
         raise StoreUnavailable(
             f"The ledger {path} has reached its maximum of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
-            "written. Raise max_bytes, or drop archived sessions with `ledger maintain`."
+            "written. Raise max_bytes; or archive or delete sessions, which is still recorded, ship that with `ledger "
+            "sync`, and make room with `ledger maintain`."
         )
 
 
