@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from ledger.cli.exits import FINDINGS
 from support.shell import Shell
 
 WITNESS_FAILED = 16
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -84,3 +87,40 @@ def test_a_command_takes_the_seal_or_the_exit_code_says_that_it_did_not(
     assert len(shell.json("seals")["seals"]) == 2
     code, _ = shell.fails("seal", "--command", "'")
     assert (code, len(shell.json("seals")["seals"])) == (3, 2)
+
+
+def cron_line(folder: Path, name: str) -> str:
+    """The command of docs/seals.md, in a folder and with the name of the seal to make."""
+    (line,) = [each for each in (ROOT / "docs/seals.md").read_text().splitlines() if each.startswith("5 * * * *")]
+    return line.removeprefix("5 * * * *").replace("/mnt/worm", str(folder)).replace("ledger-$(date +\\%FT\\%H)", name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a line for cron")
+def test_the_line_for_cron_stops_at_a_restore_and_goes_on_after_a_new_seal(
+    shell: Shell, session_id: str, tmp_path: Path
+) -> None:
+    witness = tmp_path / "witness"
+    witness.mkdir()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"LEDGER_URL": shell.url, "PATH": path}
+
+    def run(name: str, at: int) -> tuple[int, str]:
+        """The line's exit code and output; the files are as old as their order says."""
+        command = ["/bin/sh", "-c", cron_line(witness, name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            os.utime(witness / f"{name}.seal", (at, at))
+        return done.returncode, done.stdout + done.stderr
+
+    shell.ok("seal", "--output", str(witness / "first.seal"))
+    os.utime(witness / "first.seal", (100, 100))
+    shell.ok("backup", str(tmp_path / "monday.db"))
+    assert run("second", 200) == (0, "")
+    shell.ok("restore-backup", str(tmp_path / "monday.db"))
+    code, found = run("third", 300)
+    assert (code, "(seal_missing)" in found) == (1, True)
+    shell.ok("verify", "--against", str(witness / "first.seal"))
+    shell.ok("seal", "--output", str(witness / "restored.seal"))
+    os.utime(witness / "restored.seal", (400, 400))
+    (witness / "stray.seal").touch()
+    assert run("fourth", 500) == (0, "")
