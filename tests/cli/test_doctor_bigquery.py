@@ -64,13 +64,17 @@ def test_a_warehouse_is_examined_as_a_ledger_in_bigquery_is(shell: Shell, place:
     assert findings["also shipped to"]["detail"] == place.url
     code, findings = examined(shell, LEDGER_WAREHOUSE=place.url.replace("cli_", "gone_"))
     assert (code, problems(findings)) == (1, ["warehouse dataset"])
+    assert "check LEDGER_WAREHOUSE, or" in findings["warehouse dataset"]["remedy"]
 
 
 def test_a_missing_dataset_is_a_problem_with_the_command_that_makes_it(shell: Shell, emulator: Emulator) -> None:
     shell.url = f"bigquery://{emulator.project}/nowhere"
     code, findings = examined(shell)
     assert (code, problems(findings)) == (1, ["dataset"])
-    assert f"ledger --url bigquery://{emulator.project}/nowhere init" in findings["dataset"]["remedy"]
+    assert f"ledger --url bigquery://{emulator.project}/nowhere init (in the US" in findings["dataset"]["remedy"]
+    assert findings["dataset"]["remedy"].startswith("check LEDGER_URL, or")
+    shell.url += "?location=EU"
+    assert f"--url '{shell.url}' init" in examined(shell)[1]["dataset"]["remedy"]
     assert "nowhere" not in {item.dataset_id for item in emulator.client.list_datasets()}
 
 

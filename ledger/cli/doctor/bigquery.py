@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -12,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ledger.cli.commands.dataset import SECONDS, DatasetState, look, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
-from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, GOOGLE_APPLICATION_CREDENTIALS
+from ledger.settings import (
+    BIGQUERY_EMULATOR_GRPC_HOST,
+    BIGQUERY_EMULATOR_HOST,
+    GOOGLE_APPLICATION_CREDENTIALS,
+    LEDGER_URL,
+)
 from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
 
 if TYPE_CHECKING:
@@ -34,10 +40,15 @@ _CREDENTIALS = {
 _KINDS = ("table", "view", "function")
 
 
-def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine(dataset: Dataset, environment: Mapping[str, str], setting: str = LEDGER_URL.name) -> Iterator[Finding]:
     """Run the checks of a dataset, and yield their findings in the order in which problems should be fixed.
 
     The checks stop after a problem that makes the remaining ones impossible.
+
+    Args:
+        dataset: The dataset.
+        environment: The environment variables.
+        setting: The name of the variable that names the dataset.
     """
     try:
         configured = emulator(environment)
@@ -60,7 +71,7 @@ def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findin
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     with closing(BigQueryWarehouse(dataset, environment=environment)) as warehouse:
-        yield from _service(warehouse)
+        yield from _service(warehouse, setting)
 
 
 def _emulator(configured: Emulator, unreachable: Mapping[str, str]) -> Finding:
@@ -113,7 +124,7 @@ def _identity(credentials: Any) -> str:
     return f"{_CREDENTIALS.get(kind, kind)}{f', {email}' if email and '@' in email else ''}"
 
 
-def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
+def _service(warehouse: BigQueryWarehouse, setting: str) -> Iterator[Finding]:
     """Check the project, the API, the dataset, its objects, and that the account may read and write."""
     clients = warehouse.clients
     try:
@@ -135,7 +146,7 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
     yield Finding("api", OK, "BigQuery answers")
     if dataset is None:
         detail = f"{project}.{name} does not exist"
-        yield Finding("dataset", PROBLEM, detail, f"check LEDGER_URL, or create it: ledger --url {url} init")
+        yield Finding("dataset", PROBLEM, detail, f"check {setting}, or create it: {_creation(warehouse.dataset, url)}")
         return
     yield _location(warehouse.dataset, project, dataset.location)
     try:
@@ -163,6 +174,13 @@ def _dataset(warehouse: BigQueryWarehouse) -> Any:
         "Looking up the dataset",
         lambda: none_if_absent(lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS)),
     )
+
+
+def _creation(dataset: Dataset, url: str) -> str:
+    """Return the command that creates a dataset in the location of its URL; without one, how to choose it."""
+    if dataset.location:
+        return f"ledger --url {shlex.quote(f'{url}?location={dataset.location}')} init"
+    return f"ledger --url {url} init (in the US; for elsewhere: --url '{url}?location=EU')"
 
 
 def _location(dataset: Dataset, project: str, location: str | None) -> Finding:

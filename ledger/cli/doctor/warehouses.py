@@ -177,7 +177,7 @@ def _dataset(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findi
         return
     from ledger.cli.doctor.bigquery import examine
 
-    yield from examine(dataset, environment)
+    yield from examine(dataset, environment, LEDGER_WAREHOUSE.name)
 
 
 def _shipped(path: Path) -> tuple[list[str], int]:
