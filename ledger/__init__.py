@@ -36,7 +36,16 @@ if TYPE_CHECKING:
         WitnessFailed,
         WrongExpectedVersion,
     )
-    from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.events import (
+        ANY_VERSION,
+        Appended,
+        AppendResult,
+        Change,
+        Envelope,
+        NewEvent,
+        RecordedChange,
+        RecordedEvent,
+    )
     from ledger.model.fields import AccessLevel, Role, ToolStatus
     from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
@@ -62,7 +71,8 @@ _MODULES = {
         "WrongExpectedVersion",
     ),
     "ledger.model.events": (
-        *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
+        *("ANY_VERSION", "AppendResult", "Appended", "Change", "Envelope", "NewEvent"),
+        *("RecordedChange", "RecordedEvent"),
     ),
     "ledger.model.fields": ("AccessLevel", "Role", "ToolStatus"),
     "ledger.model.findings": ("Finding", "Verification"),
@@ -89,6 +99,7 @@ __all__ = [
     "ConfigurationError",
     "CorruptEvent",
     "Difference",
+    "Envelope",
     "Finding",
     "IdempotencyConflict",
     "Interval",
