@@ -38,8 +38,11 @@ class Envelope(TypedDict, total=False):
     Attributes:
         expected_version: The version that the session must have before the append. If it has another one,
             ``WrongExpectedVersion`` is raised and nothing is written.
-        event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters, unique per user. An append with the same
-            key and content is recorded once. The event keeps a text as its ``idempotency_key``.
+        event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters. An append with the same key and content is
+            recorded once. A UUID names one event of its session. A text names one event of its session for each acting
+            user, which is the view's user or, without a view, the session's owner; the event keeps the text as its
+            ``idempotency_key``. If ``create_session`` gets no ``session_id``, the id is made from the key and the
+            owner, so that there a key names one session of its owner.
         actor: The user or program that made the change; the owner if not given.
         occurred_at: Time of the change by the caller's clock, timezone-aware; the time of recording if not given.
     """

@@ -119,6 +119,19 @@ def test_a_rewind_leaves_room_for_a_long_key_beside_the_values(ledger, sid):
     assert sum(len(it.changes) for it in parts) == 999
 
 
+def test_a_text_is_a_key_of_one_user_in_one_session_and_a_uuid_of_one_session(ledger, sid):
+    ada, bob, other = ledger.for_user("user123"), ledger.for_user("bob"), ledger.create_session("user123")
+    ada.grant_access(sid, "bob", "write")
+    for key in ("order-17", uuid7(START, 99)):
+        assert not ada.add_message(sid, "user", "one", event_id=key).replayed
+        assert ledger.add_message(sid, "user", "one", event_id=key).replayed  # without a view, the owner acts
+        assert not ada.add_message(other, "user", "two", event_id=key).replayed
+    assert not bob.add_message(sid, "user", "three", event_id="order-17").replayed
+    with pytest.raises(IdempotencyConflict):
+        bob.add_message(sid, "user", "three", event_id=uuid7(START, 99))
+    assert ada.create_session(event_id="k") == ada.create_session(event_id="k") != bob.create_session(event_id="k")
+
+
 CHANGES = {
     "session": lambda ledger, sid, **more: ledger.update_session(sid, {"constraints": {"tool_calls": ["t"]}}, **more),
     "constraints": lambda ledger, sid, **more: ledger.update_constraints(sid, {"tool_calls": ["t", "u"]}, **more),
