@@ -36,6 +36,10 @@ class TimeTravel(Branches):
         If a message was removed or replaced since, that message and all later messages are written again, because
         messages are ordered by version. The same holds for tool calls, queries and scores.
 
+        Keys stay used: a change that is sent again with the ``event_id`` of a change from before the rewind is
+        acknowledged (``replayed`` is true), but it is not in the state, because nothing is written. Give the changes
+        after a rewind new keys, for example with the returned version in them.
+
         A large rewind takes several events; all but the last have the type ``session.rewinding``. To complete an
         interrupted rewind, repeat the call.
 

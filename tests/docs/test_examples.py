@@ -68,6 +68,20 @@ def test_an_agent_that_dies_between_any_two_steps_goes_on_and_records_each_once(
         assert [message.role for message in ledger.get_messages("s")] == ["user", "assistant"]
 
 
+@pytest.mark.parametrize("version", range(1, 10))
+def test_a_rewound_agent_takes_its_steps_again(tmp_path: Path, version: int) -> None:
+    answer = module("agent")["answer"]
+    with closing(SessionLedger(f"sqlite:///{tmp_path / 'l.db'}")) as ledger:
+        answer(ledger, "s", QUESTION)
+        for _ in range(2):
+            ledger.rewind("s", version)
+            session = answer(ledger, "s", QUESTION)
+            assert (session.status, session.summary) == ("completed", "1,217 orders, most on 2026-11-16.")
+            assert session.tool_call_status == ["completed", "completed"]
+            assert [message.role for message in ledger.get_messages("s")] == ["user", "assistant"]
+        assert answer(ledger, "s", QUESTION).version == session.version
+
+
 def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
     names = module("agent")
 
