@@ -58,7 +58,8 @@ def main(url: str) -> None:
             ledger.update_tool_call_status(session_id, call.call_id, call.status, call.result)
         keyed: Envelope = {"event_id": "m9", "actor": "agent"}
         ledger.add_message(session_id, "user", "bye", **keyed)
-        assert_type(ledger.history(session_id), Page[RecordedEvent])
+        events = assert_type(ledger.history(session_id, limit=1), Page[RecordedEvent])
+        assert_type(ledger.history(session_id, after=events.next), Page[RecordedEvent])
         assert_type(ledger.list_sessions("ada").next, str | None)
         assert_type(ledger.iter_sessions("ada"), Iterator[Session])
         assert_type(ledger.search("hello"), Page[Match])
