@@ -390,6 +390,14 @@ class Session(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Return the schema by which pydantic and FastAPI take a Session as it is, and write it as ``to_dict``."""
+        from pydantic_core import core_schema as schema
+
+        form = schema.plain_serializer_function_ser_schema(cls.to_dict, return_schema=schema.dict_schema())
+        return schema.is_instance_schema(cls, serialization=form)
+
     def _repr_html_(self) -> str:
         return html_of_object(f"Session {self.session_id}", self.to_dict())
 

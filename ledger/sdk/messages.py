@@ -48,7 +48,7 @@ class Messages(CommandBase):
             content: Text, or any other JSON value. Searches find the text or, in a list of parts as in chat APIs, the
                 ``text`` of each part.
             message_id: Your own id, 1 to 255 characters; the event_id if None. An existing message with this id is
-                replaced.
+                replaced, and the new one is the last in the order, because messages are ordered by version.
             tools_used: A JSON array of the names or descriptions of tools.
             processing_time_ms: Processing time in milliseconds.
             token_count: Number of tokens.
