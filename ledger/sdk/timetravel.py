@@ -9,7 +9,7 @@ from typing import Unpack
 
 from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import Plan, portions, to_rewind
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent, expected_version_of
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent, expected_version_of, key_of
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
@@ -66,7 +66,7 @@ class TimeTravel(Branches):
         owner = self._require(session_id).user_id
         event_id = self._event_id(session_id, envelope)
         then = self._state_at(session_id, to_version)
-        key = envelope.get("event_id")
+        key = key_of(envelope)
         if key is not None and (recorded := self.store.version_of(session_id, event_id)) is not None:
             return self._earlier_rewind(session_id, recorded, event_id, then, key)
         expected = expected_version_of(envelope)
