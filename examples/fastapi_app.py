@@ -113,7 +113,9 @@ async def say(
     all of them.
     """
     said = await sessions.add_message(session_id, "user", message.content, event_id=idempotency_key)
-    answer_id = f"{said.event_id}/answer"  # the answer's message id, and its key: there is one answer
+    # The message id and the key of the one answer. A fork has the messages of its source, also one that answers a
+    # message with the same key, so the id names the session.
+    answer_id = f"{session_id}/{said.event_id}/answer"
     answer = await recorded_answer(sessions, session_id, answer_id)
     if answer is None:
         text = await ask_model(message.content)

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from ledger.sdk.aio import AsyncSessionLedger
     from ledger.sdk.ledger import SessionLedger, SessionManagerV2
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 _MODULES = {
     "ledger.sdk.aio": ("AsyncSessionLedger",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count, takewhile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, takewhile
 from typing import Any
 
 from ledger.errors import InvalidInput
@@ -14,6 +14,8 @@ from ledger.model.values import canonical, check_text
 
 #: Statuses of a call that has been answered.
 ANSWERED = ("completed", "failed")
+#: Keys of a definition that may hold the arguments of the call.
+_ARGUMENTS = ("arguments", "args", "input", "parameters")
 _ID = "The id of a tool call"
 
 
@@ -32,8 +34,8 @@ def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, cha
 
     Args:
         calls: The id and the definition of each call; see ``listed_calls``.
-        state: The session's state; tool calls that it has already are skipped.
-        changes: Other changes of the event; tool calls that they create are skipped too.
+        state: The session's state; of tool calls that it has already, only those without arguments get the listed ones.
+        changes: Other changes of the event; tool calls that they create are skipped.
     """
     existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
     existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
@@ -43,6 +45,8 @@ def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, cha
             existing.add(call_id)
             planned.append(Change("tool_call", call_id, definition))
             planned.append(Change("tool_call_status", call_id, "pending"))
+        elif (held := _value(state, call_id)) and not _arguments(held) and _arguments(definition):
+            planned.append(Change("tool_call", call_id, {**held, **definition}))
     return planned
 
 
@@ -92,20 +96,75 @@ def _definition(call: Any) -> dict[str, Any]:
 
 
 def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
-    """Return the id and the definition of each call of a list, as ``listed_calls``, in which text may name a call.
+    """Return the id and the definition of each call of a list, as ``listed_calls``, in view of the session's calls.
+
+    Text may be the name, and not the id, of a call of the session. An object without id whose name a call of the
+    session has is that call if it has no other arguments; else it is a new call, with the next number (``search#2``).
 
     Args:
-        calls: A list; text in it that is the name, and not the id, of a call of the session means that call.
+        calls: A list; see ``listed_calls``.
         state: The session's state.
 
     Raises:
-        InvalidInput: As for ``listed_calls``, or several calls have a name.
+        InvalidInput: As for ``listed_calls``; several calls have a name; or an object has the id of a call of the
+            session that has another name or other arguments.
     """
     listed = listed_calls(calls)
-    return [
-        (id_in_object(call_id, state) if call == call_id else call_id, definition)
-        for call, (call_id, definition) in zip(calls, listed, strict=True)
-    ]
+    taken = {call_id for call_id, definition in listed if _has_own_id(definition)}
+    named = []
+    for call, (call_id, definition) in zip(calls, listed, strict=True):
+        if call == call_id:
+            found = id_in_object(call_id, state)
+        elif _has_own_id(definition):
+            found = _checked(call_id, definition, state)
+        else:
+            found = _id_for(call_id, definition, state, taken)
+        taken.add(found)
+        named.append((found, definition))
+    return named
+
+
+def _has_own_id(definition: Mapping[str, Any]) -> bool:
+    return bool(definition.get("id") or definition.get("call_id"))
+
+
+def _checked(call_id: str, definition: Mapping[str, Any], state: State) -> str:
+    held = _value(state, call_id)
+    has_other_arguments = None not in map(_arguments, (held, definition)) and not _agree(held, definition)
+    if held and (held.get("name") != definition["name"] or has_other_arguments):
+        raise InvalidInput(
+            f"The tool call {call_id!r} has another name or other arguments in this session, and they are never "
+            "replaced; give the new call an id of its own."
+        )
+    return call_id
+
+
+def _id_for(call_id: str, definition: Mapping[str, Any], state: State, taken: Collection[str]) -> str:
+    """Return the id of a listed call without an id.
+
+    Args:
+        call_id: Its id in a session without calls.
+        definition: Its definition.
+        state: The session's state.
+        taken: Ids of other calls of the list.
+    """
+    if _arguments(definition) is None:
+        return call_id
+    named = [it for it in ids_in_order(state) if it not in taken and _name(state, it) == definition["name"]]
+    same = (it for it in named if _agree(_value(state, it), definition))
+    planned = (it for it in named if _arguments(_value(state, it)) is None and _status(state, it) not in ANSWERED)
+    new = (it for it in chain([call_id], _numbered(definition["name"])) if not _has_call(state, it) and it not in taken)
+    return next(chain(same, planned, new))
+
+
+def _arguments(definition: Mapping[str, Any] | None) -> Any:
+    """Return the arguments in a definition; None if there are none."""
+    return next((it for it in map((definition or {}).get, _ARGUMENTS) if it is not None), None)
+
+
+def _agree(held: Mapping[str, Any] | None, definition: Mapping[str, Any]) -> bool:
+    """Return True if two definitions have the same arguments."""
+    return canonical(_arguments(held)) == canonical(json_form(_arguments(definition), "the arguments of a tool call"))
 
 
 def listed_in(constraints: Any) -> Any:
@@ -158,9 +217,13 @@ def _has_call(state: State, call_id: str) -> bool:
     return ("tool_call", call_id) in state or ("tool_call_status", call_id) in state
 
 
-def _name(state: State, call_id: str) -> Any:
+def _value(state: State, call_id: str) -> dict[str, Any] | None:
     held = state.get(("tool_call", call_id))
-    return None if held is None else (held.value or {}).get("name")
+    return None if held is None else held.value
+
+
+def _name(state: State, call_id: str) -> Any:
+    return (_value(state, call_id) or {}).get("name")
 
 
 def _status(state: State, call_id: str) -> Any:

@@ -75,6 +75,12 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
     listed = named_calls(columns["tool_calls"], state) if "tool_calls" in columns else []
     planned = planned_calls(listed, state, changes)
     planned += planned_calls(listed_calls(listed_in(updates.get("constraints"))), state, [*changes, *planned])
+    if listed and updates.keys() == {"tool_calls"} and not planned:
+        known_calls = ", ".join(call_id for call_id, _ in listed)
+        raise InvalidInput(
+            f"Nothing was written, since the session has these tool calls: {known_calls}. "
+            "To record a further call of a tool, give it other arguments, or an id of its own."
+        )
     if not columns:
         return changes + planned
     statuses = columns.get("tool_call_status")

@@ -57,7 +57,7 @@ class Access(CommandBase):
         view.store = UserView(self.store, user_id)
         view._warehouse = None
         # Shared caches would reveal which sessions exist; profiles registered on a view apply to that view alone.
-        view._titled, view._by_key = set(), {}
+        view._titled, view._by_key, view._forks = set(), {}, {}
         view._profiles = dict(self._profiles)
         return view
 

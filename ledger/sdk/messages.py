@@ -10,6 +10,7 @@ from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import Role
 from ledger.model.fold import State
+from ledger.model.ids import event_id_for
 from ledger.model.page import EVENTS_PAGE, Page, every_item
 from ledger.model.session import Message
 from ledger.model.values import check_session_id, check_text
@@ -47,8 +48,10 @@ class Messages(CommandBase):
             role: ``system``, ``developer``, ``user``, ``assistant``, ``tool`` or ``function``.
             content: Text, or any other JSON value. Searches find the text or, in a list of parts as in chat APIs, the
                 ``text`` of each part.
-            message_id: Your own id, 1 to 255 characters; the event_id if None. An existing message with this id is
-                replaced, and the new one is the last in the order, because messages are ordered by version.
+            message_id: Your own id, 1 to 255 characters. An existing message with this id is replaced; the new one is
+                the last in the order, because messages are ordered by version. If None, the id is the event_id; in a
+                fork, for a call with an ``event_id``, it is another one, since a message of the source may have that
+                id.
             tools_used: A JSON array of the names or descriptions of tools.
             processing_time_ms: Processing time in milliseconds.
             token_count: Number of tokens.
@@ -58,7 +61,7 @@ class Messages(CommandBase):
             envelope: See ``Envelope``.
 
         Returns:
-            The result of the append; its ``event_id`` is the message's id unless ``message_id`` is given.
+            The result of the append; its ``event_id`` is the message's id, except as said for ``message_id``.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -79,7 +82,7 @@ class Messages(CommandBase):
         value = {"role": role, "content": content}
         value |= {part: item for part, item in optional.items() if item is not None}
         event_id = self._event_id(session_id, envelope)
-        change = Change("message", event_id if message_id is None else message_id, value)
+        change = Change("message", self._message_id(session_id, event_id, envelope, message_id), value)
         titles = [Change("title", "", title)] if role == "user" and (title := _title(content)) is not None else []
         if titles and (recorded := self._recorded(session_id, event_id, envelope)) is not None:
             # A retry must repeat what the first delivery decided about the title.
@@ -98,6 +101,18 @@ class Messages(CommandBase):
         make_room(self._titled)
         self._titled.add(session_id)
         return appended
+
+    def _message_id(self, session_id: str, event_id: str, envelope: Envelope, given: str | None) -> str:
+        if given is not None or envelope.get("event_id") is None:
+            return event_id if given is None else given
+        check_session_id(session_id)  # before the look-up, which would raise TypeError for an unhashable one
+        is_fork = self._forks.get(session_id)
+        if is_fork is None:
+            session = self._require(session_id)
+            is_fork = (session.lineage or {}).get("kind") == "fork"
+            make_room(self._forks)
+            self._forks[session_id] = is_fork
+        return event_id_for(f"{event_id}:{session_id}", "") if is_fork else event_id
 
     def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Remove a message from the state; the history keeps it.

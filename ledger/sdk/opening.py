@@ -76,6 +76,7 @@ class LedgerConnection:
         self._strict_values = strict_values
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # cache: sessions known to have a title or question
+        self._forks: dict[str, bool] = {}  # cache: whether a session is a fork
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
         mode = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()

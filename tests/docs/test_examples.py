@@ -214,6 +214,8 @@ def test_the_first_of_several_answers_of_a_model_is_that_of_all_requests_with_a_
             assert [(it["answer"], it["version"]) for it in told] == [(assistant.content, 3)] * 5
             assert (await names["say"](sid, message, ada, "k1"))["answer"] == assistant.content
             assert asked == 5
+            fork = await ada.fork_session(sid)  # has the answer, which is not that of the fork's own message
+            assert (await names["say"](fork, message, ada, "k1"))["answer"] != assistant.content
 
     names["ask_model"] = another_answer
     asyncio.run(main())

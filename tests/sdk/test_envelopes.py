@@ -351,3 +351,15 @@ def test_a_state_that_readers_share_cannot_be_changed(ledger):
     _, state = ledger.store.state(session_id)
     with pytest.raises(TypeError):
         state["status", ""] = None
+
+
+def test_a_key_that_a_message_of_the_source_had_adds_another_message_to_a_fork(ledger):
+    source = ledger.create_session("ada", "q")
+    ledger.add_message(source, "user", "hi", event_id="1")
+    ledger.add_message(source, "assistant", "hello", event_id="2")
+    fork = ledger.fork_session(source)
+    for again in (False, True):
+        assert ledger.add_message(fork, "user", "in the fork", event_id="1").replayed is again
+    twice = ledger.fork_session(fork)
+    ledger.add_message(twice, "user", "in the fork's fork", event_id="1")
+    assert [it.content for it in ledger.get_messages(twice)] == ["hi", "hello", "in the fork", "in the fork's fork"]

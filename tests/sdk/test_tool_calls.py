@@ -55,6 +55,39 @@ def test_two_calls_of_one_tool_without_ids_are_two_calls_whatever_plans_them(led
     assert [call.definition["arguments"] for call in ledger.get_session(sid).calls] == [BERN, ROME]
 
 
+def test_a_call_with_other_arguments_is_a_further_call_and_one_with_the_same_is_the_call_that_is_there(ledger):
+    sid = ledger.create_session("ada", "q")
+    for turn, city in enumerate(["Bern", "Rome", "Rome", "Bern"]):
+        asked = [{"name": "weather", "arguments": {"city": city}}]
+        ledger.update_session(sid, {"tool_calls": asked, "summary": f"turn {turn}"}, event_id=f"turn {turn}")
+    again = ledger.update_session(
+        sid, {"tool_calls": [{"name": "weather", "arguments": ROME}], "summary": "turn 1"}, event_id="turn 1"
+    )
+    assert again.replayed
+    ledger.update_tool_call_status(sid, "weather", "completed", 3)
+    ledger.update_tool_call_status(sid, "weather", "completed", 21)
+    calls = [(call.call_id, call.definition["arguments"], call.result) for call in ledger.require_session(sid).calls]
+    assert calls == [("weather", BERN, 3), ("weather#2", ROME, 21)]
+
+
+def test_a_planned_call_without_arguments_gets_those_that_it_is_called_with(ledger):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": ["weather"]})
+    ledger.update_tool_call_status(sid, "weather", "running")
+    ledger.update_session(sid, {"tool_calls": [{"name": "weather", "input": BERN, "by": "agent"}]})
+    (call,) = ledger.require_session(sid).calls
+    assert (call.definition, call.status) == ({"name": "weather", "input": BERN, "by": "agent"}, "running")
+
+
+@pytest.mark.parametrize(
+    "call", [{"id": "weather", "name": "plot"}, {"call_id": "weather", "name": "weather", "arguments": ROME}]
+)
+def test_an_id_that_another_call_has_is_refused(ledger, sid, call):
+    with pytest.raises(InvalidInput, match=r"'weather' has another name or other arguments .* an id of its own"):
+        ledger.update_session(sid, {"tool_calls": [call], "summary": "s"})
+    with pytest.raises(InvalidInput, match=r"has these tool calls: weather\. To record a further call"):
+        ledger.update_session(sid, {"tool_calls": [{"name": "weather", "arguments": BERN}]})
+
+
 def test_calls_of_one_tool_are_answered_in_turn(ledger, sid):
     ledger.update_tool_call_status(sid, "weather", "running")
     ledger.update_tool_call_status(sid, "weather", "completed", 3)

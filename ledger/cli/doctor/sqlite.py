@@ -135,7 +135,7 @@ def _file(path: Path) -> Iterator[Finding]:
     yield Finding("file", OK, f"{path}, {size}, {counted(sessions, 'session')}")
     if schema > len(MIGRATIONS):
         detail = f"{schema}, newer than {len(MIGRATIONS)} of this release"
-        yield Finding("schema", PROBLEM, detail, "pip install --upgrade session-ledger")
+        yield Finding("schema", PROBLEM, detail, "install a newer release of the ledger")
     elif schema < len(MIGRATIONS):
         yield Finding("schema", NOTE, f"{schema}; the next command upgrades it to {len(MIGRATIONS)}")
     else:
