@@ -70,7 +70,7 @@ class Message:
     """A message of a session. Messages are ordered by ``version``, then ``message_id``. Absent parts are None.
 
     Attributes:
-        role: A role, or ``erased`` if the message was imported after its value had been erased.
+        role: A role, or ``erased`` if the value was erased, as it may be in an imported session.
     """
 
     message_id: str
