@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.dialect import query_to_duckdb
 from support.googlesql import GoogleSql
 from support.sql_targets import OnDuckDB
 
@@ -183,3 +184,18 @@ def test_a_row_of_a_view_can_be_written_as_json(file):
 def test_a_statement_with_parameters_that_are_null_is_checked_as_it_was_written(file):
     with pytest.raises(InvalidInput, match="`::` is not GoogleSQL"):
         file.query("SELECT @a::STRING AS v", {"a": None})
+
+
+def test_casts_in_casts_are_translated_in_a_time_that_grows_with_their_number() -> None:
+    nested = "1"
+    for _ in range(12):
+        nested = f"CAST(CAST({nested} AS STRING) AS INT64)"
+    assert len(query_to_duckdb(f"SELECT {nested} AS n")) < 100_000
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT INITCAP(INITCAP('a b')) AS a", "SELECT user_id FROM sessions |> LIMIT 1"]
+)
+def test_a_statement_on_which_the_parser_fails_is_invalid_input(statement: str) -> None:
+    with pytest.raises(InvalidInput):
+        query_to_duckdb(statement)
