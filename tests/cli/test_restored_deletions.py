@@ -102,3 +102,27 @@ def test_a_restore_without_a_former_file_says_that_deletions_are_not_known(
     assert "deletions since the backup are lost" in shell.ok("restore-backup", str(backup))
     shell.path.write_bytes(b"SQLite format 3" + bytes(5000))
     assert shell.json("restore-backup", str(backup))["deletions_known"] is False
+
+
+def test_a_session_that_came_back_before_a_later_backup_stays_when_that_one_is_restored(
+    shell: Shell, session_id: str, backup: Path
+) -> None:
+    """The file to be replaced is an earlier one, in which the session was purged or deleted the last time."""
+    other = (listed(shell) - {session_id}).pop()
+    exported = shell.ok("export", session_id)
+    for each in (session_id, other):
+        shell.ok("delete", each)
+    shell.ok("sync")
+    shell.ok("restore", other)
+    shell.ok("maintain", "--retention-days", "0")
+    shell.ok("delete", other)
+    early, late = backup.with_name("early.db"), backup.with_name("late.db")
+    shell.ok("backup", str(early))
+    shell.ok("import", "-", stdin=exported)
+    shell.ok("restore", other)
+    shell.ok("backup", str(late))
+    for file in (early, late):
+        restored = shell.json("restore-backup", str(file), "--no-reconcile")
+    assert (restored["purged_again"], restored["deleted_again"], restored["to_delete_again"]) == ([], [], [])
+    assert listed(shell) == {session_id, other}
+    assert "nothing differs" in shell.ok("verify")

@@ -157,23 +157,30 @@ def _unreconciled(path: Path) -> Sequence[Unreconciled]:
         return require_outbox(ledger.store).unreconciled()
 
 
-def _delete_again(path: Path, session_ids: Sequence[str], *, is_complete: bool) -> tuple[list[str], list[str]]:
+def _delete_again(path: Path, deleted: Sequence[tuple[str, str]], *, is_complete: bool) -> tuple[list[str], list[str]]:
     """Delete the sessions that were deleted in the former file, and are not in the ledger now.
+
+    A session whose deletion the ledger has was restored since, and is left.
 
     Args:
         path: The ledger.
-        session_ids: The sessions that are deleted in the former file.
+        deleted: The sessions that are deleted in the former file, each with the id of the event that deleted it.
         is_complete: True if the ledger is reconciled with every warehouse. Otherwise nothing is deleted: an append to a
             session without its latest events would give it two histories.
 
     Returns:
         The ids of the sessions that were deleted now, and of those that must still be deleted.
     """
-    if not session_ids:
+    if not deleted:
         return [], []
     with opened(f"sqlite:///{path}") as ledger:
-        sessions = {each: ledger.get_session(each) for each in session_ids}
-        back = [each for each, found in sessions.items() if found is not None and found.recorded_status != "deleted"]
+        back = [
+            session_id
+            for session_id, event_id in deleted
+            if (found := ledger.get_session(session_id)) is not None
+            and found.recorded_status != "deleted"
+            and ledger.store.version_of(session_id, event_id) is None
+        ]
         if not is_complete:
             return [], back
         for each in back:

@@ -12,18 +12,18 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from ledger.model.instants import to_micros
+from ledger.model.instants import from_micros, to_micros
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 
 _PURGED = (
-    "SELECT p.session_id, p.created_at, p.version, h.session_id IS NOT NULL FROM purged_sessions AS p "
+    "SELECT p.session_id, p.created_at, p.version, p.purged_at, h.session_id IS NOT NULL FROM purged_sessions AS p "
     "LEFT JOIN session_heads AS h USING (session_id) WHERE h.created_at IS NOT p.created_at"
 )
 _PENDING = "SELECT session_id, created_at, version, warehouse FROM deleted_sessions"
 _DELETED = (
-    "SELECT session_id FROM session_state WHERE field = 'status' AND key = '' AND value = '\"deleted\"' "
+    "SELECT session_id, event_id FROM session_state WHERE field = 'status' AND key = '' AND value = '\"deleted\"' "
     "ORDER BY session_id"
 )
 #: Statement that records a session which a warehouse must delete.
@@ -31,6 +31,7 @@ DELETE_IN = (
     "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)"
 )
 _FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
+_PURGED_AT = "SELECT purged_at FROM purged_sessions WHERE session_id = ? AND created_at = ?"
 _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 
 
@@ -41,12 +42,14 @@ class PurgedSession(NamedTuple):
         session_id: Its id.
         created_at: Its time of creation, in microseconds.
         version: Its version when it was purged.
+        purged_at: When it was purged, in microseconds; None if only its pending deletion is recorded.
         is_replaced: True if another session has its id now, so that no warehouse has the purged one.
     """
 
     session_id: str
     created_at: int
     version: int
+    purged_at: int | None
     is_replaced: bool
 
 
@@ -56,30 +59,30 @@ class Deletions(NamedTuple):
     Attributes:
         purged: The sessions that were purged.
         pending: Those that a warehouse must still delete, with the URL of that warehouse.
-        deleted: The ids of the sessions that are deleted and not purged.
+        deleted: The sessions that are deleted and not purged, each with the id of the event that deleted it.
     """
 
     purged: Sequence[PurgedSession]
     pending: Sequence[tuple[PurgedSession, str]]
-    deleted: Sequence[str]
+    deleted: Sequence[tuple[str, str]]
 
 
 def recorded(connection: sqlite3.Connection) -> Deletions:
     """Return the deletions that a ledger's file records; an older release may have recorded fewer."""
     pending = [
-        (PurgedSession(session_id, created_at, version, False), warehouse)
+        (PurgedSession(session_id, created_at, version, None, False), warehouse)
         for session_id, created_at, version, warehouse in (
             connection.execute(_PENDING) if _has(connection, "deleted_sessions") else ()
         )
     ]
     purged = [
-        PurgedSession(session_id, created_at, version, bool(is_replaced))
-        for session_id, created_at, version, is_replaced in (
+        PurgedSession(session_id, created_at, version, purged_at, bool(is_replaced))
+        for session_id, created_at, version, purged_at, is_replaced in (
             connection.execute(_PURGED) if _has(connection, "purged_sessions") else ()
         )
     ]
-    known = dict.fromkeys([*purged, *(session for session, _ in pending)])
-    return Deletions(tuple(known), pending, [session_id for (session_id,) in connection.execute(_DELETED)])
+    known = {each[:2]: each for each in [*(session for session, _ in pending), *purged]}
+    return Deletions(list(known.values()), pending, connection.execute(_DELETED).fetchall())
 
 
 def carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collection[str], now: datetime) -> list[str]:
@@ -87,7 +90,11 @@ def carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collecti
     purged = []
     pending = list(found.pending)
     for each in found.purged:
-        kept.record_purge(connection, each.session_id, each.created_at, each.version, now)
+        at = to_micros(now) if each.purged_at is None else each.purged_at
+        own = connection.execute(_PURGED_AT, each[:2]).fetchone()
+        if own is not None and own[0] >= at:  # what the file has of the session was imported after that purge
+            continue
+        kept.record_purge(connection, each.session_id, each.created_at, each.version, from_micros(at))
         head = read.head_row(connection, each.session_id)
         if head is None or head.created_at != each.created_at:
             continue
@@ -97,7 +104,11 @@ def carry(connection: sqlite3.Connection, found: Deletions, warehouses: Collecti
             pending += [(each, name) for name in warehouses]
     connection.executemany(
         f"{DELETE_IN} ON CONFLICT DO UPDATE SET version = MAX(version, excluded.version)",
-        [(each.session_id, each.created_at, name, each.version, to_micros(now)) for each, name in pending],
+        [
+            (each.session_id, each.created_at, name, each.version, to_micros(now))
+            for each, name in pending
+            if read.head_row(connection, each.session_id) is None
+        ],
     )
     return sorted(purged)
 

@@ -55,7 +55,8 @@ class Replaced:
         unreconciled: The warehouses that may have events which the backup lacks. The ledger is marked with them.
         former_read: True if the former file could be read, so that its deletions are known.
         purged: The ids of the backup's sessions that had been purged in the former file, and were purged again.
-        deleted: The ids of all sessions that are deleted in the former file, and not purged.
+        deleted: All sessions that are deleted in the former file, and not purged, each with the id of the event that
+            deleted it.
     """
 
     path: Path
@@ -66,7 +67,7 @@ class Replaced:
     unreconciled: tuple[Unreconciled, ...]
     former_read: bool = False
     purged: tuple[str, ...] = ()
-    deleted: tuple[str, ...] = ()
+    deleted: tuple[tuple[str, str], ...] = ()
 
 
 def replace_by_backup(
