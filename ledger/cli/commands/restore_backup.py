@@ -64,7 +64,8 @@ def restore_backup(
     """Put a backup in the place of the ledger, and bring back from the warehouse what the backup lacks.
 
     Stop every program that uses the ledger first; the command refuses while one has it open. The backup is copied and
-    verified before anything is changed, and the former file is kept beside the ledger. Then `ledger reconcile --repair`
+    verified before anything is changed, and the former file is kept beside the ledger. Sessions that were deleted or
+    purged there since the backup are deleted or purged again. Then `ledger reconcile --repair`
     is done with each warehouse, over all days of the ledger. Until that has been done, `ledger status` and
     `ledger doctor` say so, and appends warn. The exit code is 1 if differences remain.
     """
