@@ -16,7 +16,17 @@ from sqlglot import exp
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import forms, functions, grammar, names, scopes, subscripts, times, translations
+from ledger.warehouse.duckdb import (
+    forms,
+    functions,
+    grammar,
+    json_values,
+    names,
+    scopes,
+    subscripts,
+    times,
+    translations,
+)
 from ledger.warehouse.duckdb.scopes import UNNAMED
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
@@ -294,6 +304,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     scopes.aliases,
+    json_values.json_values,
     translations.quoted_names,
     translations.groups,
     translations.counts,

@@ -26,7 +26,7 @@ def aliases(tree: exp.Expr) -> None:
     name in an expression of GROUP BY or in a subquery, is the column in both.
     """
     for select in tree.find_all(exp.Select):
-        values = _aliases(select)
+        values = select_aliases(select)
         if values:
             _group(select, values)
             for clause in ("having", "qualify", "order"):
@@ -64,7 +64,7 @@ def zero_based_offsets(tree: exp.Expr) -> None:
         unnest.replace(source.subquery(f"_offsets_{number}"))
 
 
-def _aliases(select: exp.Select) -> dict[str, tuple[int | None, exp.Expr]]:
+def select_aliases(select: exp.Select) -> dict[str, tuple[int | None, exp.Expr]]:
     """Return the aliases of a SELECT list, with their positions and expressions.
 
     The position is None behind ``*``. An alias that stands for several columns, for a column of the same name or for a
