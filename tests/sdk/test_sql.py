@@ -301,6 +301,10 @@ def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind,
         ("SELECT `open FROM sessions", ": the quote ` at line 1, column 8 is not closed."),
         ("SELECT 1 /* open", ": a text or a comment in it is not closed."),
         ("FROM", "near 'FROM' (line 1, column 1)."),
+        ("SELECT DATE_SUB(CURRENT_DATE(), 30) AS v", "take an interval, not 30; write INTERVAL 30 DAY."),
+        ("SELECT TIMESTAMP_ADD(created_at, 7 DAY) FROM sessions", "take an interval, not 7; write INTERVAL 7 DAY."),
+        ("SELECT 'it''s' AS v", "near ''it''s'' (line 1, column 8); a quote inside a text is written as \\'."),
+        ("SELECT 1 AS v UNION SELECT 2", "(line 1, column 15); write UNION ALL or UNION DISTINCT."),
     ],
 )
 @pytest.mark.parametrize("kind", ["alone", "dataset"])

@@ -175,6 +175,12 @@ def test_a_file_gives_the_texts_of_googles_reference_implementation(file):
 
 
 @pytest.mark.duckdb
+def test_an_approximate_count_is_exact_as_bigquerys_is_for_few_values(file):
+    sql = "SELECT APPROX_COUNT_DISTINCT(TO_HEX(MD5(CAST(n AS STRING)))) AS v FROM UNNEST(GENERATE_ARRAY(1, 2000)) AS n"
+    assert file.query(sql).rows == [(2000,)]
+
+
+@pytest.mark.duckdb
 def test_a_row_of_a_view_can_be_written_as_json(file):
     assert file.query("SELECT TO_JSON_STRING(m) AS v FROM messages AS m").rows == []
 

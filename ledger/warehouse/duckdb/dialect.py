@@ -304,6 +304,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     scopes.aliases,
+    translations.distinct_counts,
     json_values.json_values,
     translations.quoted_names,
     translations.groups,
