@@ -53,6 +53,9 @@ A DuckDB file also differs in this:
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
   for BOOL, dates for times and STRUCTs with other names for different, where BigQuery refuses or compares them.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
+- JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
+  only in a statement that has rows to do so with.
+- An ARRAY in the answer may have NULLs, which BigQuery refuses; write IGNORE NULLS in ARRAY_AGG.
 - A STRUCT has no subscripts; name its fields. `SELECT *` of an UNNEST with an alias has one column for a STRUCT.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 

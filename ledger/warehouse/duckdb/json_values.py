@@ -95,8 +95,10 @@ def _reading(value: exp.Expr, names: frozenset[str]) -> str:
     """Return the call of JSON_VALUE for a JSON value, with the path of its name if it has one."""
     parts = [part.name for part in value.parts] if isinstance(value, exp.Column) else []
     start = next((index for index, part in enumerate(parts, 1) if part.lower() in names), 0)
-    path = ".".join(["$", *parts[start:]]) if len(parts) > start else "$.name"
-    return f"JSON_VALUE({'.'.join(parts[:start]) or 'json'}, '{path}')"
+    json = ".".join(parts[:start]) or "json"
+    if start in (0, len(parts)):
+        return f"JSON_VALUE({json}) or JSON_VALUE({json}, '$.name')"
+    return f"JSON_VALUE({json}, '{'.'.join(['$', *parts[start:]])}')"
 
 
 def _sorted(ordered: exp.Ordered, names: frozenset[str]) -> None:
