@@ -99,16 +99,20 @@ def _group(select: exp.Select, values: dict[str, tuple[int | None, exp.Expr]]) -
         if column.name.lower() not in values or len(column.parts) > 1 or column.parent_select is not select:
             continue
         position, value = values[column.name.lower()]
-        parent = column.parent
+        key: exp.Expr = column
+        while isinstance(key.parent, exp.Paren):
+            key = key.parent
+        parent = key.parent
         is_tuple = isinstance(parent, exp.Tuple)
         if isinstance(parent.parent if is_tuple and parent else parent, _SETS if is_tuple else (exp.Group, *_SETS)):
-            column.replace(exp.Literal.number(position) if position is not None else value.copy())
+            key.replace(exp.Literal.number(position) if position is not None else value.copy())
 
 
 def _substitute(select: exp.Select, clause: exp.Expr, values: dict[str, tuple[int | None, exp.Expr]]) -> None:
-    """Replace aliases in HAVING, QUALIFY or ORDER BY. ``ORDER BY alias`` has the same meaning in DuckDB."""
-    if isinstance(clause, exp.Order) and select.args.get("distinct"):
-        return
+    """Replace aliases in HAVING, QUALIFY or ORDER BY.
+
+    ``ORDER BY alias``, and HAVING outside of aggregates, have the same meaning in DuckDB.
+    """
     for column in list(clause.find_all(exp.Column)):
         if column.name.lower() not in values or len(column.parts) > 1 or column.parent_select is not select:
             continue
@@ -116,6 +120,8 @@ def _substitute(select: exp.Select, clause: exp.Expr, values: dict[str, tuple[in
             continue
         _, value = values[column.name.lower()]
         aggregate = column.find_ancestor(exp.AggFunc, exp.Select)
+        if isinstance(clause, exp.Having) and not isinstance(aggregate, exp.AggFunc):
+            continue
         if isinstance(aggregate, exp.AggFunc) and _aggregates(value) and not _in_window(aggregate):
             raise InvalidInput(
                 f"{column.name} is here the alias of an aggregate, which no other aggregate takes; qualify the column, "
