@@ -23,6 +23,8 @@ REFUSED = {
     f"SELECT value, COUNT(*) AS n {ROW} GROUP BY 1": "GROUP BY",
     f"SELECT value, COUNT(*) AS n {ROW} GROUP BY ALL": "GROUP BY",
     f"SELECT value, COUNT(*) AS n {ROW} GROUP BY ROLLUP(value)": "GROUP BY",
+    f"SELECT error, ANY_VALUE(value.n) AS m {ROW} GROUP BY error ORDER BY m": "ORDER BY",
+    f"SELECT error, COUNT(*) AS n {ROW} GROUP BY error HAVING ANY_VALUE(value.n) = ANY_VALUE(j)": "A comparison",
     f"SELECT DISTINCT value {ROW}": "DISTINCT",
     f"SELECT COUNT(DISTINCT value) AS v {ROW}": "DISTINCT",
     f"SELECT value {ROW} UNION DISTINCT SELECT j {ROW}": "DISTINCT",

@@ -111,12 +111,13 @@ def _sorted(ordered: exp.Ordered, names: frozenset[str]) -> None:
     if isinstance(select, exp.SetOperation):
         return
     if isinstance(select, exp.Select):
-        if select.args.get("group") or select.args.get("distinct"):
-            return
         if isinstance(key, exp.Literal) and key.is_int:
             key = _item(select, int(key.this)) or key
         elif isinstance(key, exp.Column) and len(key.parts) == 1:
             key = select_aliases(select).get(key.name.lower(), (None, key))[1]
+        grouped = select.args.get("group") or select.args.get("distinct")
+        if grouped and key.find(exp.AggFunc, exp.Window) is None:
+            return
     if _may_be_json(key, names):
         ordered.set("this", _check("ORDER BY", key, "_2", names))
 
