@@ -19,6 +19,9 @@ beside it, which runs the statement.
 - A parameter `@name` is text, a number, a boolean, bytes, a Decimal, a date, a time, a timezone-aware datetime, None,
   or a list of one of these types. An int is an INT64, a datetime a TIMESTAMP, a Decimal a NUMERIC. None and an empty
   list are NULL and an array of any type. JSON is passed as text: `PARSE_JSON(@name)`. Every parameter must be used.
+  From Python, values of numpy, pandas and pyarrow are what they stand for: `frame.version.max()` an INT64, a Timestamp
+  with a time zone a TIMESTAMP, a Series, an Index or an array of one dimension a list, NaT and NA None. A list with
+  None, NA or NaN is refused: `frame.status.dropna()`.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries. JSON values
   are decoded, and JSON null and NULL are both None; timestamps are datetimes in UTC. `to_arrow()` gives JSON as text;
   `to_frame()` gives it decoded. `bytes_processed` has the bytes that BigQuery read, and is None for a file.

@@ -23,6 +23,7 @@ from ledger.model.instants import to_micros
 from ledger.model.values import full_name
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.library_values import plain_value
 from ledger.warehouse.syntax import syntax_error
 
 # SQLGlot raises what it logs; without a handler Python would also print it to stderr.
@@ -161,11 +162,13 @@ def _qualified(name: str) -> InvalidInput:
 
 
 def check_parameter(name: str, value: Any) -> Any:
-    """Return a parameter's value; a tuple is returned as a list.
+    """Return a parameter's value as Python's; a tuple, a Series and an array are returned as a list.
 
     Raises:
         InvalidInput: No parameter can have this value. The message names the parameter.
     """
+    remove = "remove it" if isinstance(value, list | tuple) else "remove it with dropna()"
+    value = plain_value(value, f"The parameter {name}")
     if value is None:
         return None
     if not isinstance(value, list | tuple):
@@ -174,11 +177,12 @@ def check_parameter(name: str, value: Any) -> Any:
         if not value[0] or any(item.keys() != value[0].keys() for item in value):
             raise InvalidInput(f"The parameter {name} is a list of objects; give each the same keys, at least one.")
         return [{key: check_parameter(name, inner) for key, inner in item.items()} for item in value]
+    value = [plain_value(item, f"The parameter {name}") for item in value]
     if any(item is None for item in value):
-        raise InvalidInput(f"The parameter {name} is a list that contains None; remove it.")
+        raise InvalidInput(f"The parameter {name} is a list that contains None; {remove}.")
     items = [_check_scalar(name, item) for item in value]
     if any(isinstance(item, float) and math.isnan(item) for item in items):
-        raise InvalidInput(f"The parameter {name} is a list that contains NaN, which equals nothing; remove it.")
+        raise InvalidInput(f"The parameter {name} is a list that contains NaN, which equals nothing; {remove}.")
     types = {type(item) for item in items}
     if types == {int, float}:
         return [float(item) for item in items]
