@@ -28,7 +28,9 @@ beside it, which runs the statement.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 - `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without, BYTES as base64, and an INTERVAL as
-  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days.
+  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days. A FLOAT64
+  that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`, `"Infinity"` or
+  `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
 """
 _FUNCTIONS = """## Functions over a DuckDB file
 

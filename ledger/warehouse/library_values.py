@@ -59,8 +59,7 @@ def plain_value(value: Any, name: str) -> Any:
 
 def _too_fine(value: Any, name: str) -> InvalidInput:
     return InvalidInput(
-        f"{name}, {value!s}, is a {full_name(value)} finer than a microsecond, which no TIMESTAMP has; round it, for "
-        "example with .floor('us') of pandas."
+        f"{name}, {value!s}, is a {full_name(value)} finer than a microsecond, which no TIMESTAMP has; round it first."
     )
 
 

@@ -11,6 +11,7 @@ from dateutil.relativedelta import relativedelta
 
 from ledger.cli.commands.warehouse import print_answer
 from ledger.warehouse.answer import Answer
+from support.shell import Shell
 
 VALUES = [
     (datetime.fromisoformat("2026-11-30T10:09:18.000005"), "2026-11-30T10:09:18.000005"),
@@ -38,3 +39,16 @@ def test_a_value_is_the_same_text_in_each_format(value, text, capsys):
     assert capsys.readouterr().out.splitlines()[1].split(",")[0] == (text or "")
     print_answer(answer, "table")
     assert capsys.readouterr().out.splitlines()[1].startswith(text)
+
+
+def test_floats_that_are_no_numbers_are_told_from_null_in_each_format(shell: Shell) -> None:
+    statement = (
+        "SELECT IEEE_DIVIDE(1, 0) AS up, IEEE_DIVIDE(-1, 0) AS down, IEEE_DIVIDE(0, 0) AS none, "
+        "CAST(NULL AS FLOAT64) AS unknown, [IEEE_DIVIDE(1, 0), 0.5] AS many"
+    )
+    shell.ok("init")
+    assert shell.ok("sql", statement, "--format", "csv").splitlines()[1] == 'inf,-inf,nan,,"[""Infinity"",0.5]"'
+    assert shell.ok("sql", statement).splitlines()[1].split() == ["inf", "-inf", "nan", '["Infinity",0.5]']
+    assert shell.json("sql", statement)["rows"] == [
+        {"up": "Infinity", "down": "-Infinity", "none": "NaN", "unknown": None, "many": ["Infinity", 0.5]}
+    ]

@@ -13,7 +13,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import print_json
+from ledger.cli.output.shapes import print_json, with_float_texts
 from ledger.cli.output.text import counted, plain
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.sdk.queries import warehouse_of
@@ -93,7 +93,9 @@ def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
     from ledger.cli.output.tables import emit, rows_table
 
     if form == "json":
-        print_json({"columns": answer.columns, "rows": list(answer)})
+        rows = list(answer)
+        may_be_infinite = any("FLOAT64" in kind for kind in answer.types)
+        print_json({"columns": answer.columns, "rows": with_float_texts(rows) if may_be_infinite else rows})
     elif form == "csv":
         print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:
