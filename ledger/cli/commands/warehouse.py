@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +18,7 @@ from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json, with_float_texts
 from ledger.cli.output.text import counted, plain
 from ledger.cli.values import decode_text, parse_pairs
+from ledger.errors import InvalidInput
 from ledger.sdk.queries import warehouse_of
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ TABLE_ROWS = 1000
     "params",
     multiple=True,
     metavar="NAME=TEXT|NAME:=JSON",
-    help="Value of @NAME: text, or a JSON number or boolean. May be repeated.",
+    help="Value of @NAME: text, or JSON after := (a number, a boolean, null, text, or an array of one of these). May "
+    "be repeated with other names.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 @with_csv_safe
@@ -55,8 +59,15 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
     """
     check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
+    parameters = parse_pairs(params, "--param")
     with opened(url) as ledger, warehouse_of(ledger, shipping) as warehouse:
-        answer = warehouse.query(text, parse_pairs(params, "--param"))
+        try:
+            answer = warehouse.query(text, parameters)
+        except InvalidInput as error:
+            if statement == "-" or not os.path.isfile(statement):  # noqa: PTH113 - False for any text that is no path
+                raise
+            said = f"{statement} is a file, not a statement; run it with: ledger sql - < {shlex.quote(statement)}"
+            raise InvalidInput(said) from error
     print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
 
 
