@@ -78,10 +78,11 @@ def sql_reference() -> str:
 
 
 def _object(item: SchemaObject) -> str:
-    call = f"({', '.join(f'{each.name} {each.type}' for each in item.parameters)})" if item.parameters else ""
     lines = [f"## {item.name}\n", f"A {item.kind}: {item.description} One row per {item.grain}\n"]
-    if call:
-        lines.append(f"`{item.name}{call}`\n")
+    if item.parameters:
+        lines += [f"`{item.call}`\n", "| Parameter | Type | |", "|---|---|---|"]
+        lines += [f"| `{each.name}` | {each.type} | {each.description} |" for each in item.parameters]
+        lines.append("")
     lines += ["| Column | Type | |", "|---|---|---|"]
     lines += [f"| `{each.name}` | {each.type} | {each.description} |" for each in item.columns]
     return "\n".join(lines) + "\n"

@@ -79,6 +79,7 @@ def check_columns(sql: str) -> Mapping[str, str]:
     """
     tree = check_query(sql)
     _check_qualifiers(tree)
+    _check_arguments(tree)
     names = [name.lower() for column in tree.selects if (name := column_name(column)) is not None]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
@@ -152,6 +153,26 @@ def _check_qualifiers(tree: exp.Query) -> None:
         *qualifiers, name = ".".join(part.name for part in table.parts).split(".")
         if qualifiers and qualifiers[0].lower() not in names and not table.name.upper().startswith(_SYSTEM_SCHEMA):
             raise _qualified(".".join([*qualifiers, name]))
+
+
+def _check_arguments(tree: exp.Query) -> None:
+    """Raise InvalidInput if a table function of the ledger has another number of arguments than it has parameters."""
+    from ledger.warehouse.schema import schema
+
+    functions = {item.name: item for item in schema() if item.kind == "function"}
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table):
+        called = table.this if isinstance(table.this, exp.Anonymous) else None
+        name = (table if called is None else called).name.lower()
+        function = functions.get(name)
+        if function is None or table.db or (called is None and name in defined):
+            continue
+        given = 0 if called is None else len(called.expressions)
+        if given != len(function.parameters):
+            raise InvalidInput(
+                f"{function.call} takes {len(function.parameters)} arguments, not {given}; `ledger schema "
+                f"{function.name}` says what each means."
+            )
 
 
 def _qualified(name: str) -> InvalidInput:

@@ -331,6 +331,13 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
             "`other.session_state` has a qualifier",
         ),
         ("SELECT 1 AS a FROM `p.d.session_state`('s', NULL, NULL, NULL)", None, "`p.d.session_state` has a qualifier"),
+        (
+            "SELECT field FROM session_state('s')",
+            None,
+            r"session_state\(of_session STRING, .* takes 4 arguments, not 1",
+        ),
+        ("SELECT field FROM session_state", None, "takes 4 arguments, not 0; `ledger schema session_state` says"),
+        ("SELECT 1 AS a FROM sessions_between(NULL, NULL, NULL)", None, "takes 2 arguments, not 3"),
         ("SELECT 1 AS a FROM `region-eu`.INFORMATION_SCHEMA.TABLES", None, "has a qualifier"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from ledger.sdk.queries import warehouse_of
 
 if TYPE_CHECKING:
     from ledger.warehouse.answer import Answer
+    from ledger.warehouse.schema import SchemaColumn
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
@@ -90,8 +91,14 @@ def schema(as_json: bool, url: str | None, name: str | None) -> None:
         (item,) = objects
         click.echo(f"{item.kind} {item.name}: {item.description}\nOne row per {item.grain}\n")
         if item.parameters:
-            click.echo(f"{item.name}({', '.join(f'{it.name} {it.type}' for it in item.parameters)})\n")
-        emit(rows_table(("column", "type", "description"), [(it.name, it.type, it.description) for it in item.columns]))
+            click.echo(f"{item.call}\n")
+            emit(rows_table(("parameter", "type", "description"), _described(item.parameters)))
+            click.echo()
+        emit(rows_table(("column", "type", "description"), _described(item.columns)))
+
+
+def _described(columns: Iterable[SchemaColumn]) -> list[tuple[str, str, str]]:
+    return [(it.name, it.type, it.description) for it in columns]
 
 
 def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
