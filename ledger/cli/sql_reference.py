@@ -14,7 +14,8 @@ refused. A dataset runs the statement itself. A file ships its waiting rows to i
 beside it, which runs the statement.
 
 - Names are those below, without qualifiers. `ledger schema` and `ledger.schema()` list them, and so do
-  `INFORMATION_SCHEMA.TABLES` and `INFORMATION_SCHEMA.COLUMNS`, with the same rows in every ledger. An unknown name is
+  `INFORMATION_SCHEMA.TABLES` and `INFORMATION_SCHEMA.COLUMNS`, with the same rows in every ledger, except that
+  `table_catalog` and `table_schema` are the project and the dataset, and `ledger` over a file. An unknown name is
   refused with similar names. A name with a project or a dataset is refused by every ledger, also its own.
 - A parameter `@name` is text, a number, a boolean, bytes, a Decimal, a date, a time, a timezone-aware datetime, None,
   or a list of one of these types. An int is an INT64, a datetime a TIMESTAMP, a Decimal a NUMERIC. None and an empty
