@@ -23,9 +23,10 @@ beside it, which runs the statement.
   From Python, values of numpy, pandas and pyarrow are what they stand for: `frame.version.max()` an INT64, a Timestamp
   with a time zone a TIMESTAMP, a Series, an Index or an array of one dimension a list, NaT and NA None. A list with
   None, NA or NaN is refused: `frame.status.dropna()`.
-- The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries. JSON values
-  are decoded, and JSON null and NULL are both None; timestamps are datetimes in UTC. `to_arrow()` gives JSON as text;
-  `to_frame()` gives it decoded. `bytes_processed` has the bytes that BigQuery read, and is None for a file.
+- The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
+  `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
+  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. `bytes_processed`
+  has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 - `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without, BYTES as base64, and an INTERVAL as

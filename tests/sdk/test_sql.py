@@ -157,6 +157,11 @@ def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     assert [row["version"] for row in answer] == [row[1] for row in answer.rows] == [2, 3, 3]
     assert (len(answer), answer.columns, answer.types) == (3, ("session_id", "version"), ("STRING", "INT64"))
     assert len(ledger.sql("SELECT session_id FROM sessions WHERE FALSE").to_frame()) == 0
+    assert [answer[0], answer[1], answer[-1]] == list(answer)
+    with pytest.raises(IndexError):
+        answer[len(answer)]
+    with pytest.raises(TypeError):
+        answer[0:1]
 
 
 FRAMED = """
