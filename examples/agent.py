@@ -1,7 +1,8 @@
 """A plain agent that records what it does, and goes on where it stopped if its process dies.
 
 The model is replaced by fixed texts, so that the program runs without a key; the calls of the ledger are those of a
-real agent. Each step has an ``event_id`` of its own: a step that is repeated after a crash is recorded once.
+real agent. Each step has an ``event_id`` of its own: a step that is repeated after a crash is recorded once. After
+``ledger rewind`` the steps have other keys, because a key stays used, also if its step was taken back.
 
 Run it twice: ``python examples/agent.py report-7 "How many orders last week?"``. The second run finds the answer.
 """
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ledger import Session, SessionLedger, ToolStatus
+from ledger import Role, Session, SessionLedger, ToolStatus
 
 ORDERS = [{"day": "2026-11-16", "orders": 640}, {"day": "2026-11-17", "orders": 577}]
 
@@ -40,10 +41,13 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
         user: Who asks.
     """
     ledger.create_session(user, question, session_id=session_id, event_id=f"{session_id}/created")
-    ledger.add_message(session_id, "user", question, event_id=f"{session_id}/question")
-    ledger.update_constraints(session_id, {"time_aggregation": "Weekly"}, event_id=f"{session_id}/constraints")
-    ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{session_id}/strategy")
-    ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{session_id}/calls")
+    step = f"{session_id}/{_rewound_at(ledger, session_id)}"
+    if _said(ledger, session_id, "user") is None:  # a crash or a rewind may have left it
+        ledger.add_message(session_id, "user", question, event_id=f"{step}/question")
+    ledger.update_constraints(session_id, {"time_aggregation": "Weekly"}, event_id=f"{step}/constraints")
+    ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{step}/strategy")
+    if not ledger.require_session(session_id).calls:
+        ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{step}/calls")
     for name in _open_calls(ledger, session_id):
         status: ToolStatus = "completed"
         try:
@@ -52,11 +56,24 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
             status, result = "failed", {"error": error}
         ledger.update_tool_call_status(session_id, name, status, result)
     # A model answers otherwise each time, and a key has one content: an answer that is recorded is not asked for again.
-    said = [message.content for message in ledger.get_messages(session_id) if message.role == "assistant"]
-    text = said[0] if said else _model(ledger, session_id)
-    ledger.add_message(session_id, "assistant", text, event_id=f"{session_id}/answer")
-    ledger.update_session(session_id, {"summary": text, "status": "completed"}, event_id=f"{session_id}/completed")
+    text = _said(ledger, session_id, "assistant")
+    if text is None:
+        text = _model(ledger, session_id)
+        ledger.add_message(session_id, "assistant", text, event_id=f"{step}/answer")
+    ledger.update_session(session_id, {"summary": text, "status": "completed"}, event_id=f"{step}/completed")
     return ledger.require_session(session_id)
+
+
+def _rewound_at(ledger: SessionLedger, session_id: str) -> int:
+    """Return the version of the session's latest rewind; 0 if there was none."""
+    rewinds = [event.version for event in ledger.history(session_id) if event.event_type == "session.rewound"]
+    return max(rewinds, default=0)
+
+
+def _said(ledger: SessionLedger, session_id: str, role: Role) -> str | None:
+    """Return what this role said last; None if it said nothing."""
+    said = [str(message.content) for message in ledger.get_messages(session_id) if message.role == role]
+    return said[-1] if said else None
 
 
 def _model(ledger: SessionLedger, session_id: str) -> str:

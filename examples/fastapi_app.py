@@ -7,10 +7,10 @@ ships to BigQuery. Who calls is read from a header here; put your own authentica
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from ledger import (
     IdempotencyConflict,
     InvalidInput,
     LedgerError,
+    Message,
     PermissionDenied,
     SessionEnded,
     SessionNotFound,
@@ -55,7 +56,7 @@ class Question(BaseModel):
     question: str
 
 
-class Message(BaseModel):
+class NewMessage(BaseModel):
     """What a user says in a session."""
 
     content: str
@@ -68,6 +69,11 @@ async def sessions_of(request: Request, x_user: Annotated[str, Header()]) -> Asy
 
 
 Sessions = Annotated[AsyncSessionLedger, Depends(sessions_of)]
+
+
+async def ask_model(content: str) -> str:
+    """Return an answer; put your model in its place."""
+    return f"You said: {content}"
 
 
 @app.exception_handler(LedgerError)
@@ -99,14 +105,29 @@ async def read(session_id: str, sessions: Sessions, version: int | None = None) 
 
 @app.post("/sessions/{session_id}/messages", status_code=201)
 async def say(
-    session_id: str, message: Message, sessions: Sessions, idempotency_key: Annotated[str | None, Header()] = None
+    session_id: str, message: NewMessage, sessions: Sessions, idempotency_key: Annotated[str | None, Header()] = None
 ) -> dict[str, Any]:
-    """Record a message and its answer; a request that is sent again with its key is recorded once."""
+    """Record a message and its answer; a request that is sent again with its key gets the recorded answer.
+
+    Of requests with one key that arrive at once, each may ask the model. The first answer that is recorded is that of
+    all of them.
+    """
     said = await sessions.add_message(session_id, "user", message.content, event_id=idempotency_key)
+    # The message id and the key of the one answer. A fork has the messages of its source, also one that answers a
+    # message with the same key, so the id names the session.
+    answer_id = f"{session_id}/{said.event_id}/answer"
+    answer = await recorded_answer(sessions, session_id, answer_id)
+    if answer is None:
+        text = await ask_model(message.content)
+        with suppress(IdempotencyConflict):  # another request has recorded another answer meanwhile
+            await sessions.add_message(session_id, "assistant", text, message_id=answer_id, event_id=answer_id)
+        answer = await recorded_answer(sessions, session_id, answer_id)
+    if answer is None:
+        raise HTTPException(409, "This message was taken back by a rewind; send it with another key.")
+    return {"answer": answer.content, "version": answer.version, "replayed": said.replayed}
+
+
+async def recorded_answer(sessions: AsyncSessionLedger, session_id: str, answer_id: str) -> Message | None:
+    """Return the message with this id; None if the session has none."""
     messages = await sessions.get_messages(session_id)
-    recorded = [it for it in messages if (it.metadata or {}).get("answers") == said.event_id]
-    if recorded:  # a request that is sent again gets the same answer, and the model is not asked again
-        return {"answer": recorded[0].content, "version": recorded[0].version, "replayed": True}
-    answer = f"You said: {message.content}"  # your model
-    answered = await sessions.add_message(session_id, "assistant", answer, metadata={"answers": said.event_id})
-    return {"answer": answer, "version": answered.version, "replayed": said.replayed}
+    return next((it for it in messages if it.message_id == answer_id), None)

@@ -36,7 +36,16 @@ if TYPE_CHECKING:
         WitnessFailed,
         WrongExpectedVersion,
     )
-    from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.events import (
+        ANY_VERSION,
+        Appended,
+        AppendResult,
+        Change,
+        Envelope,
+        NewEvent,
+        RecordedChange,
+        RecordedEvent,
+    )
     from ledger.model.fields import AccessLevel, Role, ToolStatus
     from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
@@ -62,7 +71,8 @@ _MODULES = {
         "WrongExpectedVersion",
     ),
     "ledger.model.events": (
-        *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
+        *("ANY_VERSION", "AppendResult", "Appended", "Change", "Envelope", "NewEvent"),
+        *("RecordedChange", "RecordedEvent"),
     ),
     "ledger.model.fields": ("AccessLevel", "Role", "ToolStatus"),
     "ledger.model.findings": ("Finding", "Verification"),
@@ -89,6 +99,7 @@ __all__ = [
     "ConfigurationError",
     "CorruptEvent",
     "Difference",
+    "Envelope",
     "Finding",
     "IdempotencyConflict",
     "Interval",
@@ -135,12 +146,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker that saw it would take any name of this module for Any
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

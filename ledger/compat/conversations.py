@@ -243,9 +243,10 @@ class ConversationService:
         """
         error = {"type": "error", "message": error_message or ""} if has_error or error_message else None
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
+        spoken = cast("Role", role)  # the ledger checks it
         done = await ledger.add_message(
             session_id,
-            cast("Role", role),  # the ledger checks it
+            spoken,
             content,
             tools_used=tools_used,
             processing_time_ms=processing_time_ms,
@@ -255,7 +256,7 @@ class ConversationService:
             **envelope,
         )
         (event,) = await ledger.history(session_id, after=done.version - 1, limit=1)
-        parts = (role, content, tools_used, processing_time_ms, token_count, error, message_metadata)
+        parts = (spoken, content, tools_used, processing_time_ms, token_count, error, message_metadata)
         message = Message(done.event_id, done.version, *parts)
         return ConversationMessage.of(session_id, message, event.occurred_at)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
+from uuid import UUID
 
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
@@ -38,14 +39,17 @@ class Envelope(TypedDict, total=False):
     Attributes:
         expected_version: The version that the session must have before the append. If it has another one,
             ``WrongExpectedVersion`` is raised and nothing is written.
-        event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters, unique per user. An append with the same
-            key and content is recorded once. The event keeps a text as its ``idempotency_key``.
+        event_id: Idempotency key: a UUID, as text or ``uuid.UUID``, or other text of 1 to 1,024 characters. An append
+            with the same key and content is recorded once. A UUID names one event of its session. Another text names
+            one event of its session for each acting user, which is the view's user or, without a view, the session's
+            owner; the event keeps the text as its ``idempotency_key``. If ``create_session`` gets no ``session_id``,
+            the id is made from the key and the owner, so that there a key names one session of its owner.
         actor: The user or program that made the change; the owner if not given.
         occurred_at: Time of the change by the caller's clock, timezone-aware; the time of recording if not given.
     """
 
     expected_version: int | None
-    event_id: str | None
+    event_id: str | UUID | None
     actor: str | None
     occurred_at: datetime | None
 
@@ -54,6 +58,12 @@ def expected_version_of(envelope: Envelope) -> int:
     """Return the ``expected_version`` of a call; ``ANY_VERSION`` if it is not given."""
     version = envelope.get("expected_version")
     return ANY_VERSION if version is None else version
+
+
+def key_of(envelope: Envelope) -> str | None:
+    """Return the ``event_id`` of a call as text; None if it is not given."""
+    key = envelope.get("event_id")
+    return str(key) if isinstance(key, UUID) else key
 
 
 @dataclass(frozen=True, slots=True)

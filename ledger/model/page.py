@@ -18,6 +18,7 @@ SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
 #: Number of items that the repr of a page shows.
 _SHOWN = 3
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
+_VERSION = re.compile("[0-9]{1,19}")
 
 
 def check_limit(limit: int) -> None:
@@ -35,6 +36,21 @@ def position_of(after: str) -> tuple[int, str]:
     if match is None:
         raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
     return int(match[1]), check_text(match[2], "after")
+
+
+def version_after(after: int | str | None) -> int:
+    """Return the version in a page of events' ``next``, which is its decimal digits; None stands for 0.
+
+    A number is returned as it is: the store checks it.
+
+    Raises:
+        InvalidInput: ``after`` is text, but not the ``next`` of a page.
+    """
+    if not isinstance(after, str):
+        return 0 if after is None else after
+    if not _VERSION.fullmatch(after):
+        raise InvalidInput(f"after must be a version, or the next of an earlier page, not {after[:70]!r}.")
+    return int(after)
 
 
 class Page(list[T]):

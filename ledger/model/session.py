@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import orjson
 
 from ledger.errors import CorruptEvent, MessagesNotRead
 from ledger.model.display import html_of_object
-from ledger.model.fields import FIELDS
+from ledger.model.fields import FIELDS, Role, ToolStatus
 from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import status_at
@@ -67,11 +67,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a session. Messages are ordered by ``version``, then ``message_id``. Absent parts are None."""
+    """A message of a session. Messages are ordered by ``version``, then ``message_id``. Absent parts are None.
+
+    Attributes:
+        role: A role, or ``erased`` if the value was erased, as it may be in an imported session.
+    """
 
     message_id: str
     version: int
-    role: str
+    role: Role | Literal["erased"]
     content: Any
     tools_used: Any = None
     processing_time_ms: Any = None
@@ -134,7 +138,7 @@ class ToolCall:
 
     call_id: str
     name: str
-    status: str
+    status: ToolStatus
     result: Any
     has_result: bool
     definition: dict[str, Any]
@@ -329,7 +333,7 @@ class Session(Mapping[str, Any]):
         return [call.call_id for call in self.calls]
 
     @_Part
-    def tool_call_status(self) -> list[str]:
+    def tool_call_status(self) -> list[ToolStatus]:
         """The status of each tool call, in the order of ``calls``."""
         return [call.status for call in self.calls]
 
@@ -385,6 +389,14 @@ class Session(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Return the schema by which pydantic and FastAPI take a Session as it is, and write it as ``to_dict``."""
+        from pydantic_core import core_schema as schema
+
+        form = schema.plain_serializer_function_ser_schema(cls.to_dict, return_schema=schema.dict_schema())
+        return schema.is_instance_schema(cls, serialization=form)
 
     def _repr_html_(self) -> str:
         return html_of_object(f"Session {self.session_id}", self.to_dict())

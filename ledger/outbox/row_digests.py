@@ -16,7 +16,10 @@ class SessionKey(NamedTuple):
 
 
 class RowDigest(NamedTuple):
-    """The identity and hashes of a row, without its value. Erasing the value changes neither identity nor hashes."""
+    """The identity and hashes of a row, without its value. Erasing the value changes neither identity nor hashes.
+
+    The idempotency key is a part, since the event's hash covers it, and a relay of a release without it drops it.
+    """
 
     version: int
     event_id: str
@@ -24,6 +27,7 @@ class RowDigest(NamedTuple):
     key: str
     event_hash: str | None
     value_hash: str | None
+    idempotency_key: str | None
 
     @property
     def row_id(self) -> tuple[str, str, str]:
@@ -72,11 +76,13 @@ def session_digest(rows: Iterable[RowDigest]) -> SessionDigest:
     digests: list[str] = []
     last = 0
     for row in rows:
-        version, event_id, field, key, event_hash, value_hash = row
+        version, event_id, field, key, event_hash, value_hash, idempotency_key = row
         distinct.add((event_id, field, key))
         last = max(last, version)
-        # Ids and keys hold no line breaks, so the text is unambiguous.
+        # Ids and keys hold no line breaks, and what may hold some is last, so the text is unambiguous.
         text = f"{version}\n{event_id}\n{field}\n{key}\n{event_hash or ''}\n{value_hash or ''}"
+        if idempotency_key is not None:
+            text += f"\n{idempotency_key}"
         digests.append(sha256(text.encode()).hexdigest())
     if not digests:
         return NOTHING

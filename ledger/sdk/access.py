@@ -24,10 +24,11 @@ class Access(CommandBase):
 
         The view has the same methods. For a session that the user may not see, calls raise ``SessionNotFound``, or
         return None or an empty page, as if the session did not exist. If another user has shared a session with a
-        ``read`` grant, changing it raises ``PermissionDenied``; with a ``write`` grant, the user can change it. The
-        view's user is recorded as the ``actor`` of each change, even if the call names another actor. Only the owner of
-        a session can change its grants, archive it, delete it, or restore it after a deletion. The view's user owns the
-        sessions created on the view, so ``user_id`` may be omitted.
+        ``read`` grant, changing it raises ``PermissionDenied``; with a ``write`` grant, the user can change it, and is
+        recorded as the ``actor`` of each change, even if the call names another actor. In sessions of their own, the
+        actor is the one that the call names, as on the ledger itself. Only the owner of a session can change its
+        grants, archive it, delete it, or restore it after a deletion. The view's user owns the sessions created on the
+        view, so ``user_id`` may be omitted.
 
         Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
         views. A view has no ``warehouse``, because SQL sees the rows of all users.

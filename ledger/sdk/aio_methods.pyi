@@ -437,7 +437,9 @@ class LedgerMethods:
     ) -> AppendResult:
         """Share a session with another user."""
 
-    async def history(self, session_id: str, *, after: int = 0, limit: int | None = None) -> Page[RecordedEvent]:
+    async def history(
+        self, session_id: str, *, after: int | str | None = 0, limit: int | None = None
+    ) -> Page[RecordedEvent]:
         """Return a session's events, oldest first: all of them, or a part."""
 
     async def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:

@@ -16,6 +16,7 @@ from ledger.model.events import (
     NewEvent,
     RecordedEvent,
     expected_version_of,
+    key_of,
     text_of,
 )
 from ledger.model.fold import State
@@ -93,7 +94,7 @@ class CommandBase(LedgerConnection):
         updates = {"question": question, "status": "active", **(fields or {})}
         if updates["question"] is None:
             del updates["question"]
-        idempotency_key = envelope.get("event_id")
+        idempotency_key = key_of(envelope)
         creates_stream = session_id is None and idempotency_key is None
         if session_id is None:
             session_id = (
@@ -215,7 +216,7 @@ class CommandBase(LedgerConnection):
             envelope: The envelope of the call.
             owner: The session's owner if the session does not exist yet; None to look the owner up.
         """
-        key = envelope.get("event_id")
+        key = key_of(envelope)
         if key is None:
             return self._ids(self._clock())
         return event_id_for(key, owner or self.user_id or self._require(session_id).user_id)
@@ -252,7 +253,7 @@ class CommandBase(LedgerConnection):
             as_recorded: True if the values are copied from recorded events, so that profiles need not validate them.
         """
         self._check_envelope(envelope)
-        key = envelope.get("event_id")
+        key = key_of(envelope)
         event_id = event_id or self._event_id(session_id, envelope, user_id)
         if self._profiles and not as_recorded:
             changes = self._apply_profile(changes, partial(self._type_before, session_id, event_id, envelope))

@@ -48,9 +48,10 @@ class Messages(CommandBase):
             role: ``system``, ``developer``, ``user``, ``assistant``, ``tool`` or ``function``.
             content: Text, or any other JSON value. Searches find the text or, in a list of parts as in chat APIs, the
                 ``text`` of each part.
-            message_id: Your own id, 1 to 255 characters. An existing message with this id is replaced. If None, the id
-                is the event_id; in a fork, for a call with an ``event_id``, it is another one, since a message of the
-                source may have that id.
+            message_id: Your own id, 1 to 255 characters. An existing message with this id is replaced; the new one is
+                the last in the order, because messages are ordered by version. If None, the id is the event_id; in a
+                fork, for a call with an ``event_id``, it is another one, since a message of the source may have that
+                id.
             tools_used: A JSON array of the names or descriptions of tools.
             processing_time_ms: Processing time in milliseconds.
             token_count: Number of tokens.

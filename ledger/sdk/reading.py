@@ -8,7 +8,7 @@ from ledger.errors import SessionNotFound
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.instants import to_text
-from ledger.model.page import EVENTS_PAGE, Page, every_item
+from ledger.model.page import EVENTS_PAGE, Page, every_item, version_after
 from ledger.model.session import Head, Session
 from ledger.sdk.command_base import CommandBase, not_found
 
@@ -69,12 +69,12 @@ class Reading(CommandBase):
             session_id=session_id,
         )
 
-    def history(self, session_id: str, *, after: int = 0, limit: int | None = None) -> Page[RecordedEvent]:
+    def history(self, session_id: str, *, after: int | str | None = 0, limit: int | None = None) -> Page[RecordedEvent]:
         """Return a session's events, oldest first: all of them, or a part.
 
         Args:
             session_id: The session.
-            after: Return only events after this version; for the next page, ``int(page.next)``.
+            after: Return only events after this version; for the next page, the ``next`` of the page before.
             limit: Maximum number of versions, 1 to 10,000; all if None.
 
         Returns:
@@ -82,11 +82,12 @@ class Reading(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
+            InvalidInput: ``after`` is neither a version nor the ``next`` of a page.
             CorruptEvent, UpcastMissing: A row cannot be read.
         """
 
         def page_after(version: str | None) -> Page[RecordedEvent]:
-            place = after if version is None else int(version)
+            place = version_after(after if version is None else version)
             return self.store.events(session_id, after=place, limit=EVENTS_PAGE if limit is None else limit)
 
         page = Page(every_item(page_after)) if limit is None else page_after(None)

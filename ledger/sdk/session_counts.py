@@ -37,7 +37,8 @@ class SessionCounts(CommandBase):
         """Count sessions by a column or an attribute. Deleted sessions are counted only with ``status="deleted"``.
 
         Args:
-            by: ``status``, ``session_type``, ``user_id``, ``day`` (of creation, in UTC), or the name of an attribute.
+            by: ``status``, ``session_type``, ``user_id``, ``day`` (of creation, in UTC), or the name of an attribute. A
+                name that no session has is no error, and counts all sessions under None; a profile refuses it.
             user_id, status, session_type, attributes, created_from, created_until: As for ``list_sessions``.
 
         Returns:

@@ -9,7 +9,7 @@ from typing import Unpack
 
 from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import Plan, portions, to_rewind
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent, expected_version_of
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent, expected_version_of, key_of
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
@@ -35,6 +35,10 @@ class TimeTravel(Branches):
 
         If a message was removed or replaced since, that message and all later messages are written again, because
         messages are ordered by version. The same holds for tool calls, queries and scores.
+
+        Keys stay used: a change that is sent again with the ``event_id`` of a change from before the rewind is
+        acknowledged (``replayed`` is true), but it is not in the state, because nothing is written. Give the changes
+        after a rewind new keys, for example with the returned version in them.
 
         A large rewind takes several events; all but the last have the type ``session.rewinding``. To complete an
         interrupted rewind, repeat the call.
@@ -62,7 +66,7 @@ class TimeTravel(Branches):
         owner = self._require(session_id).user_id
         event_id = self._event_id(session_id, envelope)
         then = self._state_at(session_id, to_version)
-        key = envelope.get("event_id")
+        key = key_of(envelope)
         if key is not None and (recorded := self.store.version_of(session_id, event_id)) is not None:
             return self._earlier_rewind(session_id, recorded, event_id, then, key)
         expected = expected_version_of(envelope)

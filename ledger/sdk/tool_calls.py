@@ -27,7 +27,8 @@ class ToolCalls(CommandBase):
                 without ids (``search``, ``search#2``), the name means the first that is neither completed nor failed,
                 or else the last. If no call has this id or name, a call is created with it as both id and name.
             status: ``pending``, ``running``, ``completed`` or ``failed``.
-            result: Any JSON value. If not given, an earlier result stays.
+            result: Any JSON value. If not given, an earlier result stays, also that of a former run whose call is now
+                ``running`` or ``failed``.
             envelope: See ``Envelope``.
 
         Returns:

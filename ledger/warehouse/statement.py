@@ -59,6 +59,8 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
         raise syntax_error(bound, error) from error
     except RecursionError as error:
         raise InvalidInput("The statement is nested too deeply.") from error
+    except (AttributeError, TypeError, KeyError, IndexError) as error:  # SQLGlot fails on the statement
+        raise InvalidInput("The statement is not one that can be parsed; check its clauses and their order.") from error
     if len(trees) != 1:
         raise InvalidInput(f"Pass one SELECT statement, not {len(trees)}.")
     (tree,) = trees

@@ -30,7 +30,8 @@ WITH
             '\n',
             IFNULL(event_hash, ''),
             '\n',
-            IFNULL(value_hash, '')
+            IFNULL(value_hash, ''),
+            IFNULL(CONCAT('\n', idempotency_key), '')
           )
         )
       ) AS digest

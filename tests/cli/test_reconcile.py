@@ -211,3 +211,18 @@ def test_what_an_agent_wrote_cannot_move_the_cursor(shell: Shell, still: SetCloc
     shell.ok("sync")
     by_hand(shell, "DELETE FROM session_events")
     assert ends_with(shell, 1).startswith("a-\\u202eb: ")
+
+
+def test_a_row_that_an_older_relay_shipped_without_its_key_is_changed_and_its_session_is_not_dropped(
+    shell: Shell, still: SetClock
+) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    shell.ok("message", session_id, "user", "hi", "--event-id", "job-1")
+    shell.ok("archive", session_id)
+    shell.ok("sync")
+    ends_with(shell, 0)
+    by_hand(shell, "UPDATE session_events SET idempotency_key = NULL")
+    assert f"{session_id}: 1 row changed in the warehouse" in ends_with(shell, 1)
+    assert "0 dropped" in shell.ok("maintain")
+    shell.ok("hydrate", session_id)
+    assert shell.json("history", session_id)["events"][1]["idempotency_key"] == "job-1"

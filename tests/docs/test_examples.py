@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger import SessionLedger
+from ledger import AsyncSessionLedger, SessionLedger
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUESTION = "How many orders last week?"
@@ -66,6 +69,20 @@ def test_an_agent_that_dies_between_any_two_steps_goes_on_and_records_each_once(
         assert answer(ledger, "s", QUESTION).summary == "1,217 orders, most on 2026-11-16."
         assert ledger.get_session("s").version == 9
         assert [message.role for message in ledger.get_messages("s")] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("version", range(1, 10))
+def test_a_rewound_agent_takes_its_steps_again(tmp_path: Path, version: int) -> None:
+    answer = module("agent")["answer"]
+    with closing(SessionLedger(f"sqlite:///{tmp_path / 'l.db'}")) as ledger:
+        answer(ledger, "s", QUESTION)
+        for _ in range(2):
+            ledger.rewind("s", version)
+            session = answer(ledger, "s", QUESTION)
+            assert (session.status, session.summary) == ("completed", "1,217 orders, most on 2026-11-16.")
+            assert session.tool_call_status == ["completed", "completed"]
+            assert [message.role for message in ledger.get_messages("s")] == ["user", "assistant"]
+        assert answer(ledger, "s", QUESTION).version == session.version
 
 
 def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
@@ -159,3 +176,56 @@ def test_the_service_keeps_a_session_for_its_user_alone(service: str) -> None:
     assert call(service, f"{path}/messages", "ben", {"content": "x"})[1]["code"] == "session_not_found"
     assert call(service, f"{path}?version=9", "ada")[0] == 422
     assert [len(call(service, "/sessions", user)[1]["sessions"]) for user in ("ada", "ben")] == [1, 0]
+
+
+def test_requests_with_one_key_that_arrive_at_once_get_one_answer(service: str) -> None:
+    path = f"/sessions/{call(service, '/sessions', 'ada', {'question': QUESTION})[1]['session_id']}"
+
+    def say(_: int) -> tuple[int, Any]:
+        return call(service, f"{path}/messages", "ada", {"content": "hello"}, **{"Idempotency-Key": "k1"})
+
+    with ThreadPoolExecutor(5) as threads:
+        told = list(threads.map(say, range(5)))
+    assert [(status, body["answer"], body["version"]) for status, body in told] == [(201, "You said: hello", 3)] * 5
+    assert [it["role"] for it in call(service, path, "ada")[1]["messages"]] == ["user", "assistant"]
+
+
+def test_the_first_of_several_answers_of_a_model_is_that_of_all_requests_with_a_key(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="installed with Python 3.13 alone")
+    names = module("fastapi_app")
+    asked, all_have_asked = 0, asyncio.Event()
+
+    async def another_answer(content: str) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 5:
+            all_have_asked.set()
+        await all_have_asked.wait()
+        return f"{content}, {uuid.uuid4()}"
+
+    async def main() -> None:
+        async with AsyncSessionLedger(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
+            ada = ledger.for_user("ada")
+            sid = await ada.create_session(question=QUESTION)
+            message = names["NewMessage"](content="hello")
+            told = await asyncio.gather(*(names["say"](sid, message, ada, "k1") for _ in range(5)))
+            user, assistant = await ada.get_messages(sid)
+            assert (user.role, assistant.role) == ("user", "assistant")
+            assert [(it["answer"], it["version"]) for it in told] == [(assistant.content, 3)] * 5
+            assert (await names["say"](sid, message, ada, "k1"))["answer"] == assistant.content
+            assert asked == 5
+            fork = await ada.fork_session(sid)  # has the answer, which is not that of the fork's own message
+            assert (await names["say"](fork, message, ada, "k1"))["answer"] != assistant.content
+
+    names["ask_model"] = another_answer
+    asyncio.run(main())
+
+
+def test_a_request_whose_message_was_taken_back_is_told_to_send_another_key(service: str, tmp_path: Path) -> None:
+    path = f"/sessions/{call(service, '/sessions', 'ada', {'question': QUESTION})[1]['session_id']}"
+    keyed = {"Idempotency-Key": "k1"}
+    assert call(service, f"{path}/messages", "ada", {"content": "hello"}, **keyed)[0] == 201
+    with SessionLedger(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
+        ledger.rewind(path.removeprefix("/sessions/"), 1)
+    status, body = call(service, f"{path}/messages", "ada", {"content": "hello"}, **keyed)
+    assert (status, body["detail"][-27:]) == (409, "; send it with another key.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ledger import SessionLedger
 from support.consoles import blocks_of, check_commands
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,12 @@ def test_the_readme_is_read_in_minutes_and_has_a_result_within_its_first_fifteen
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_page_on_python_names_every_public_method() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    public = [name for name in dir(SessionLedger) if not name.startswith("_")]
+    assert [name for name in public if not re.search(rf"\b{name}\b", page)] == []
 
 
 @each_page

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from ledger import Change, MessagesNotRead, Session
 from ledger.model.fields import FIELDS
@@ -31,6 +33,16 @@ def session(*changes: Change, with_messages: bool = True) -> Session:
 def test_a_session_has_the_seeds_columns_in_order_then_four_more():
     assert list(session()) == [*SEED_COLUMNS.split(), "version", "title", "session_type", "expires_at"]
     assert len(session()) == 17
+
+
+def test_pydantic_takes_a_session_as_it_is_and_writes_it_as_a_dictionary():
+    one = session(Change("question", value="Why?"), Change("message", "m", {"role": "user", "content": "hi"}))
+    adapter = TypeAdapter(list[Session])
+    assert adapter.validate_python([one])[0] is one
+    assert adapter.dump_python([one]) == json.loads(adapter.dump_json([one])) == [one.to_dict()]
+    assert adapter.json_schema(mode="serialization")["items"]["type"] == "object"
+    with pytest.raises(ValidationError, match="instance of Session"):
+        adapter.validate_python([one.to_dict()])
 
 
 FULL = [

@@ -102,7 +102,7 @@ def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
 
 
 def test_the_order_of_rows_is_nothing_and_all_else_counts():
-    rows = [RowDigest(1, "e", "title", "", "h", "v"), RowDigest(1, "e", "context", "k", "h", None)]
+    rows = [RowDigest(1, "e", "title", "", "h", "v", None), RowDigest(1, "e", "context", "k", "h", None, "job\n1")]
     told = session_digest(rows)
     assert (told.rows, told.distinct_rows, told.version) == (2, 2, 1)
     assert session_digest(reversed(rows)) == told
@@ -118,9 +118,10 @@ def test_the_order_of_rows_is_nothing_and_all_else_counts():
         first._replace(value_hash="w"),
         first._replace(value_hash=None),
         first._replace(event_hash=None, value_hash="hv"),
+        first._replace(idempotency_key="k"),
     ]
     digests = {session_digest([other, rows[1]]).digest for other in others}
-    assert len(digests | {told.digest, session_digest(rows[:1]).digest, session_digest([*rows, rows[0]]).digest}) == 12
+    assert len(digests | {told.digest, session_digest(rows[:1]).digest, session_digest([*rows, rows[0]]).digest}) == 13
 
 
 # BigQuery, on the emulator.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -117,6 +119,36 @@ def test_a_rewind_leaves_room_for_a_long_key_beside_the_values(ledger, sid):
     assert [it.event_type for it in parts] == ["session.rewinding", "session.rewound"]
     assert [it.idempotency_key for it in parts] == [None, key]
     assert sum(len(it.changes) for it in parts) == 999
+
+
+def test_a_text_is_a_key_of_one_user_in_one_session_and_a_uuid_of_one_session(ledger, sid):
+    ada, bob, other = ledger.for_user("user123"), ledger.for_user("bob"), ledger.create_session("user123")
+    ada.grant_access(sid, "bob", "write")
+    for key in ("order-17", uuid7(START, 99)):
+        assert not ada.add_message(sid, "user", "one", event_id=key).replayed
+        assert ledger.add_message(sid, "user", "one", event_id=key).replayed  # without a view, the owner acts
+        assert not ada.add_message(other, "user", "two", event_id=key).replayed
+    assert not bob.add_message(sid, "user", "three", event_id="order-17").replayed
+    with pytest.raises(IdempotencyConflict):
+        bob.add_message(sid, "user", "three", event_id=uuid7(START, 99))
+    assert ada.create_session(event_id="k") == ada.create_session(event_id="k") != bob.create_session(event_id="k")
+
+
+def test_a_uuid_object_is_the_key_that_its_text_is(ledger, sid):
+    numbers = iter(range(99))
+
+    def twice(call: Callable[..., Any]) -> None:
+        key = uuid.UUID(uuid7(START, 100 + next(numbers)))
+        first, again = call(event_id=key), call(event_id=str(key))
+        assert again == first if isinstance(first, str) else again.replayed  # an id, or the result of an append
+
+    for change in CHANGES.values():
+        twice(partial(change, ledger, sid))
+    twice(partial(ledger.create_session, "ada", "q"))
+    twice(partial(ledger.fork_session, sid))
+    twice(partial(ledger.rewind, sid, 1))
+    assert {it.idempotency_key for it in ledger.history(sid)} == {None}
+    assert len(ledger.history(sid)) == 1 + len(CHANGES) + 2
 
 
 CHANGES = {

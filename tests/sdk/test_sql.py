@@ -200,7 +200,7 @@ def test_an_answer_is_a_table_in_a_notebook_escaped_and_with_what_is_left_out(op
         assert part in html
     assert "<script>" not in html
     assert ">101<" not in html
-    one = opened("alone").sql("SELECT 1 AS n WHERE FALSE")._repr_html_()
+    one = opened("alone").sql("SELECT 1 AS n FROM sessions WHERE FALSE")._repr_html_()
     assert one.startswith("<table><caption>0 rows.</caption><thead><tr><th style='text-align:left'>n<")
 
 

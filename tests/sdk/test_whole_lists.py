@@ -48,6 +48,11 @@ def test_a_history_is_all_of_the_sessions(ledger: SessionLedger) -> None:
     assert [it.version for it in ledger.history(sid, after=5)] == [6, 7, 8, 9]
     part = ledger.history(sid, after=5, limit=2)
     assert ([it.version for it in part], part.next) == ([6, 7], "7")
+    assert [it.version for it in ledger.history(sid, after=part.next)] == [8, 9]
+    assert [it.version for it in ledger.history(sid, after=None, limit=2)] == [1, 2]
+    for bad in ("", "7:x", "-1", "9" * 19, "9" * 30, 1.0, True):
+        with pytest.raises(InvalidInput, match="after"):
+            ledger.history(sid, after=bad)  # type: ignore[arg-type]
 
 
 def test_what_is_no_limit_is_refused_and_not_read_as_none(ledger: SessionLedger) -> None:

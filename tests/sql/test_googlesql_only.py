@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.dialect import query_to_duckdb
 from support.googlesql import GoogleSql
 from support.sql_targets import OnDuckDB
 
@@ -183,3 +184,21 @@ def test_a_row_of_a_view_can_be_written_as_json(file):
 def test_a_statement_with_parameters_that_are_null_is_checked_as_it_was_written(file):
     with pytest.raises(InvalidInput, match="`::` is not GoogleSQL"):
         file.query("SELECT @a::STRING AS v", {"a": None})
+
+
+def test_casts_in_casts_are_translated_to_a_text_that_grows_with_their_number() -> None:
+    def length(casts: int) -> int:
+        nested = "1"
+        for _ in range(casts):
+            nested = f"CAST(CAST({nested} AS STRING) AS INT64)"
+        return len(query_to_duckdb(f"SELECT {nested} AS n"))
+
+    assert length(12) < 3 * length(6)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT INITCAP(INITCAP('a b')) AS a", "SELECT user_id FROM sessions |> LIMIT 1"]
+)
+def test_a_statement_on_which_the_parser_fails_is_invalid_input(statement: str) -> None:
+    with pytest.raises(InvalidInput):
+        query_to_duckdb(statement)

@@ -11,9 +11,9 @@ import ledger
 
 NAMES = """
 ANY_VERSION AccessLevel AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
-CorruptEvent Difference Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
-MessagesNotRead MissingExtra NewEvent OrderBy OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange
-RecordedEvent
+CorruptEvent Difference Envelope Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match
+Message MessagesNotRead MissingExtra NewEvent OrderBy OutcomeUnknown Page PermissionDenied QueryStatistics
+RecordedChange RecordedEvent
 RegisterValue Role RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
 SessionNotFound
 StoreError StoreRejected StoreUnavailable StreamEnded ToolCall ToolStatus UpcastMissing ValueTooLarge Verification

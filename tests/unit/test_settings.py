@@ -20,8 +20,8 @@ SOURCES = {
     for path in sorted([*(ROOT / "ledger").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
 }
 READER = "ledger/settings.py"
-#: Modules that set variables: for the programs that one starts, which puts back what was there; and for gRPC.
-SET_THEM = {"ledger/cli/demo/emulator.py", "ledger/warehouse/bigquery/__init__.py"}
+#: The module that sets variables, for the programs that it starts, and puts back what was there.
+SET_THEM = {"ledger/cli/demo/emulator.py"}
 OF_THE_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 #: Every name under which a setting is looked up.
 NAMES = {setting.name for setting in SETTINGS} | {setting.seed_name for setting in SETTINGS} - {""}

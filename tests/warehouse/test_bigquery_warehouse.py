@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from ledger.errors import ConfigurationError, InvalidInput, StoreRejected, StoreUnavailable
+from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.warehouse.bigquery import clients, warehouse
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from support.bigquery_stores import environment
@@ -203,7 +203,7 @@ def test_an_own_statement_is_labelled_with_what_it_is_for(emulator, place):
 
 
 def test_a_mistake_in_an_own_statement_is_not_the_callers(direct):
-    with pytest.raises(StoreRejected, match="Reading sessions was refused: Unrecognized name"):
+    with pytest.raises(ConfigurationError, match=r"Unrecognized name: nothing\. Create or update the ledger's dataset"):
         direct.query("SELECT nothing FROM sessions", operation="read_states")
     with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
         direct.query("SELECT 1 AS a FROM nowhere", operation="read_states")

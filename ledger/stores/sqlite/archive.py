@@ -43,6 +43,7 @@ class _Row(NamedTuple):
     removed: int
     event_hash: str | None
     value_hash: str | None
+    idempotency_key: str | None
 
 
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
@@ -230,9 +231,7 @@ class SqliteArchive:
         if _settled_rows(connection, session_id, warehouse) != count:
             return False
         rows = [_Row._make(row) for row in connection.execute(_ROWS, (session_id,)).fetchall()]
-        amount = session_digest(
-            RowDigest(row.version, row.event_id, row.field, row.key, row.event_hash, row.value_hash) for row in rows
-        )
+        amount = session_digest(RowDigest(*(getattr(row, column) for column in RowDigest._fields)) for row in rows)
         events: dict[str, list[_Row]] = {}
         for row in rows:
             events.setdefault(row.event_id, []).append(row)

@@ -47,7 +47,7 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
     _name_columns(tree)
     try:
         return _render(tree, user=user)
-    except (sqlglot.errors.UnsupportedError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
+    except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
         raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
 

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
+from ledger.warehouse.duckdb.translations import bound_once, fill, is_datetime, is_instant, name_for
 from ledger.warehouse.schema import schema
 
 #: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
@@ -232,9 +232,5 @@ def _once(template: str, value: exp.Expr) -> exp.Expr:
     """
     if isinstance(value.unnest(), exp.Column | exp.Parameter | exp.Literal):
         return fill(template, value)
-    name = f"written_{sum(1 for _ in value.find_all(exp.Lambda))}"  # equal expressions stay equal for GROUP BY
-    written = fill(template, exp.column(name))
-    items = exp.Array(expressions=[value.copy()])
-    writer = exp.Lambda(this=written, expressions=[exp.to_identifier(name)])
-    texts = exp.Anonymous(this="LIST_TRANSFORM", expressions=[items, writer])
-    return exp.Anonymous(this="LIST_EXTRACT", expressions=[texts, exp.Literal.number(1)])
+    name = name_for(value)
+    return bound_once(fill(template, exp.column(name)), name, value)

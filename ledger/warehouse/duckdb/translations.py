@@ -6,6 +6,8 @@ Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it change
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import islice
 
 import sqlglot
 from sqlglot import exp
@@ -14,6 +16,8 @@ from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
+#: Number of nodes from which an argument is large.
+_LARGE = 60
 _DECIMAL = re.compile(r"\d*\.\d*")
 _GROUP = re.compile(r"\((?!\?[^P<])")
 _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?([diouxXeEfFgGs]))|%")
@@ -268,14 +272,46 @@ _AS_DATE = (
 
 
 def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
-    """Return a template in DuckDB's SQL with the arguments in place of ``_1``, ``_2`` ..."""
+    """Return a template in DuckDB's SQL with the arguments in place of ``_1``, ``_2`` ...
+
+    The first large argument that the template has several times stands in it once; see ``bound_once``. Otherwise a call
+    inside a call inside a call would have exponentially many copies.
+    """
+    for number, argument in enumerate(arguments, 1):
+        if template.count(f"_{number}") > 1 and next(islice(argument.walk(), _LARGE, None), None) is not None:
+            name = name_for(argument)
+            rest = (*arguments[: number - 1], exp.column(name), *arguments[number:])
+            return bound_once(_filled(template, rest), name, argument)
+    return _filled(template, arguments)
+
+
+def _filled(template: str, arguments: Sequence[exp.Expr]) -> exp.Expr:
     tree = exp.paren(sqlglot.parse_one(template, dialect="duckdb"))
     for kind in tree.find_all(exp.DataType):
         kind.meta["duckdb"] = True  # _timestamps_without_zone leaves it as it is
     for column in list(tree.find_all(exp.Column)):
-        if (number := re.fullmatch(r"_(\d)", column.name)) is not None:
-            column.replace(exp.paren(arguments[int(number[1]) - 1].copy()))
+        if (place := re.fullmatch(r"_(\d)", column.name)) is not None:
+            column.replace(exp.paren(arguments[int(place[1]) - 1].copy()))
     return tree
+
+
+def name_for(argument: exp.Expr) -> str:
+    """Return the name of an argument in ``bound_once``. Equal expressions stay equal for GROUP BY."""
+    return f"written_{sum(1 for _ in argument.find_all(exp.Lambda))}"
+
+
+def bound_once(body: exp.Expr, name: str, argument: exp.Expr) -> exp.Expr:
+    """Return an expression in which a name stands for an argument, which is the only item of a list.
+
+    Args:
+        body: Has the name any number of times, and no query.
+        name: See ``name_for``.
+        argument: The argument.
+    """
+    writer = exp.Lambda(this=body, expressions=[exp.to_identifier(name)])
+    items = exp.Array(expressions=[argument.copy()])
+    texts = exp.Anonymous(this="LIST_TRANSFORM", expressions=[items, writer])
+    return exp.Anonymous(this="LIST_EXTRACT", expressions=[texts, exp.Literal.number(1)])
 
 
 def _operands(value: exp.Expr) -> list[exp.Expr]:

@@ -94,15 +94,7 @@ class DuckDBWarehouse:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
-                from ledger.warehouse.duckdb.dialect import changes_to_duckdb, statement_to_duckdb
-
-                for item in catalog.objects():
-                    connection.execute(statement_to_duckdb(item))
-                    if item.kind == "table":
-                        present = (name for (name,) in _rows(connection, _COLUMNS_OF, item.name))
-                        for adding in missing_columns(item, present).values():
-                            for statement in changes_to_duckdb(adding):
-                                connection.execute(statement)
+                _create_objects(connection)
                 connection.execute("DELETE FROM catalog_state")
                 connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
         self._ready = True
@@ -222,6 +214,19 @@ def _catalog_digest() -> str:
     """Return a text that changes with every change of the catalog or of ``_TRANSLATION_VERSION``."""
     text = "".join(item.source for item in catalog.objects())
     return f"{_TRANSLATION_VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _create_objects(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create missing tables and columns, and replace views and functions."""
+    from ledger.warehouse.duckdb.dialect import changes_to_duckdb, statement_to_duckdb
+
+    for item in catalog.objects():
+        connection.execute(statement_to_duckdb(item))
+        if item.kind == "table":
+            present = (name for (name,) in _rows(connection, _COLUMNS_OF, item.name))
+            for adding in missing_columns(item, present).values():
+                for statement in changes_to_duckdb(adding):
+                    connection.execute(statement)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger import AsyncSessionLedger, SessionLedger, SessionManagerV2
+from ledger import AsyncSessionLedger, SesionLedger, SessionLedger, SessionManagerV2  # error: attr-defined
 
 
 def sync_mistakes(ledger: SessionLedger, manager: SessionManagerV2) -> None:
@@ -38,3 +38,7 @@ async def async_mistakes(ledger: AsyncSessionLedger) -> None:
     AsyncSessionLedger.open("sqlite:///l.db", warehous="duckdb:///w.duckdb")  # error: call-arg
     for _ in ledger.replay("s"):  # error: attr-defined
         pass
+
+
+def misspelt_class(ledger: SesionLedger) -> None:
+    """The name is an error where it is imported; what it stands for is Any."""

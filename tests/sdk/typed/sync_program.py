@@ -9,6 +9,7 @@ from typing import Any, assert_type
 from ledger import (
     AppendResult,
     Difference,
+    Envelope,
     Match,
     Message,
     Page,
@@ -45,13 +46,20 @@ def main(url: str) -> None:
         assert_type((found.question, found.status, found.version), tuple[str | None, str | None, int])
         assert_type((found.created_at, found.expires_at), tuple[datetime, datetime | None])
         assert_type((found.tags, found.messages), tuple[tuple[str, ...], tuple[Message, ...]])
-        assert_type((found.calls, found.tool_call_status), tuple[tuple[ToolCall, ...], list[str]])
+        assert_type((found.calls, found.tool_call_status), tuple[tuple[ToolCall, ...], list[ToolStatus]])
         assert_type((found.attributes, found["summary"]), tuple[dict[str, Any], Any])
         assert_type((found.to_dict(), found.to_json()), tuple[dict[str, Any], str])
 
         assert_type(ledger.get_messages(session_id), Page[Message])
-        assert_type(ledger.get_messages(session_id)[0].role, str)
-        assert_type(ledger.history(session_id), Page[RecordedEvent])
+        for message in ledger.get_messages(session_id):
+            if message.role != "erased":
+                ledger.add_message(session_id, message.role, message.content, message_id=message.message_id)
+        for call in session.calls:
+            ledger.update_tool_call_status(session_id, call.call_id, call.status, call.result)
+        keyed: Envelope = {"event_id": "m9", "actor": "agent"}
+        ledger.add_message(session_id, "user", "bye", **keyed)
+        events = assert_type(ledger.history(session_id, limit=1), Page[RecordedEvent])
+        assert_type(ledger.history(session_id, after=events.next), Page[RecordedEvent])
         assert_type(ledger.list_sessions("ada").next, str | None)
         assert_type(ledger.iter_sessions("ada"), Iterator[Session])
         assert_type(ledger.search("hello"), Page[Match])
