@@ -32,7 +32,10 @@ def plain_value(value: Any, name: str) -> Any:
             exact = value.astype("datetime64[us]")
             if exact != value:
                 raise _too_fine(value, name)
-            return (value if numpy.datetime_data(value)[0] == "D" else exact).item()
+            moment = (value if numpy.datetime_data(value)[0] == "D" else exact).item()
+            if isinstance(moment, int):  # as numpy gives what no datetime can hold
+                raise InvalidInput(f"{name}, {value!s}, is outside the years 1 to 9999, which a TIMESTAMP can hold.")
+            return moment
         if isinstance(value, numpy.timedelta64) and not numpy.isnat(value):
             return value  # for an append it is text; no parameter is a duration
         if isinstance(value, numpy.ndarray) and value.ndim > 1:

@@ -274,6 +274,7 @@ def test_values_of_numpy_pandas_and_pyarrow_are_parameters(opened, kind):
         (pd.Timestamp("2026-01-01T00:00:00.000000001Z"), "finer than a microsecond"),
         (pd.array([1, None], "Int64"), r"contains None; remove it with dropna\(\)"),
         (pd.Series([0.5, None]), r"contains NaN.*remove it with dropna\(\)"),
+        (np.datetime64("20000-01-01T00:00:00"), "outside the years"),
         (pd.DataFrame({"a": [1]}), "pass one column of it"),
         (np.zeros((2, 2)), "pass one column of it"),
         (pd.Timedelta(1), "is a "),

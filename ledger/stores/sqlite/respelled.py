@@ -16,7 +16,7 @@ _IS_KNOWN = "SELECT 1 FROM relays WHERE warehouse = ?"
 #: What is recorded of a warehouse beside its relay, and what of it is kept if it is recorded under both spellings.
 _RENAME_RELAY = (
     "UPDATE relays SET warehouse = :new WHERE warehouse = :old",
-    "UPDATE relay_aside SET warehouse = :new WHERE warehouse = :old",
+    "UPDATE OR REPLACE relay_aside SET warehouse = :new WHERE warehouse = :old",
 )
 _DROP_RELAY = ("DELETE FROM relays WHERE warehouse = :old", "DELETE FROM relay_aside WHERE warehouse = :old")
 _RENAME_REST = (
