@@ -56,6 +56,19 @@ def whole_file(path: Path, *, private: bool = False, replace: bool = True) -> It
         yield file
 
 
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without ``.`` and ``..``, so that a file named from other folders has one path.
+
+    Symbolic links stay in the path, except those before a ``..`` that leads from the link's target to another folder
+    than the text says.
+    """
+    found = Path(path).absolute()
+    if ".." not in found.parts:
+        return found
+    plain, real = Path(os.path.normpath(found)), os.path.realpath(found)
+    return plain if os.path.realpath(plain) == real else Path(real)
+
+
 @contextmanager
 def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[Path]:
     """Context manager that yields the path of an empty temporary file, and renames it to ``path`` after the block.

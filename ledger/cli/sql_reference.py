@@ -14,18 +14,25 @@ refused. A dataset runs the statement itself. A file ships its waiting rows to i
 beside it, which runs the statement.
 
 - Names are those below, without qualifiers. `ledger schema` and `ledger.schema()` list them, and so do
-  `INFORMATION_SCHEMA.TABLES` and `INFORMATION_SCHEMA.COLUMNS`, with the same rows in every ledger. An unknown name is
+  `INFORMATION_SCHEMA.TABLES` and `INFORMATION_SCHEMA.COLUMNS`, with the same rows in every ledger, except that
+  `table_catalog` and `table_schema` are the project and the dataset, and `ledger` over a file. An unknown name is
   refused with similar names. A name with a project or a dataset is refused by every ledger, also its own.
 - A parameter `@name` is text, a number, a boolean, bytes, a Decimal, a date, a time, a timezone-aware datetime, None,
   or a list of one of these types. An int is an INT64, a datetime a TIMESTAMP, a Decimal a NUMERIC. None and an empty
   list are NULL and an array of any type. JSON is passed as text: `PARSE_JSON(@name)`. Every parameter must be used.
-- The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries. JSON values
-  are decoded, and JSON null and NULL are both None; timestamps are datetimes in UTC. `to_arrow()` gives JSON as text;
-  `to_frame()` gives it decoded. `bytes_processed` has the bytes that BigQuery read, and is None for a file.
+  From Python, values of numpy, pandas and pyarrow are what they stand for: `frame.version.max()` an INT64, a Timestamp
+  with a time zone a TIMESTAMP, a Series, an Index or an array of one dimension a list, NaT and NA None. A list with
+  None, NA or NaN is refused: `frame.status.dropna()`.
+- The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
+  `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
+  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. `bytes_processed`
+  has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 - `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without, BYTES as base64, and an INTERVAL as
-  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days.
+  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days. A FLOAT64
+  that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`, `"Infinity"` or
+  `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
 """
 _FUNCTIONS = """## Functions over a DuckDB file
 
@@ -53,7 +60,11 @@ A DuckDB file also differs in this:
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
   for BOOL, dates for times and STRUCTs with other names for different, where BigQuery refuses or compares them.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
+- JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
+  only in a statement that has rows to do so with.
+- An ARRAY in the answer may have NULLs, which BigQuery refuses; write IGNORE NULLS in ARRAY_AGG.
 - A STRUCT has no subscripts; name its fields. `SELECT *` of an UNNEST with an alias has one column for a STRUCT.
+- A column of a PIVOT whose aggregate has an alias is named `value_alias`, and in BigQuery `alias_value`.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |
@@ -73,10 +84,11 @@ def sql_reference() -> str:
 
 
 def _object(item: SchemaObject) -> str:
-    call = f"({', '.join(f'{each.name} {each.type}' for each in item.parameters)})" if item.parameters else ""
     lines = [f"## {item.name}\n", f"A {item.kind}: {item.description} One row per {item.grain}\n"]
-    if call:
-        lines.append(f"`{item.name}{call}`\n")
+    if item.parameters:
+        lines += [f"`{item.call}`\n", "| Parameter | Type | |", "|---|---|---|"]
+        lines += [f"| `{each.name}` | {each.type} | {each.description} |" for each in item.parameters]
+        lines.append("")
     lines += ["| Column | Type | |", "|---|---|---|"]
     lines += [f"| `{each.name}` | {each.type} | {each.description} |" for each in item.columns]
     return "\n".join(lines) + "\n"

@@ -82,12 +82,15 @@ def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, Any]:
         name: What the error message calls an argument that has neither form.
 
     Raises:
-        InvalidInput: An argument has neither form, or its JSON is not valid.
+        InvalidInput: An argument has neither form, its JSON is not valid, or a name is given twice.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key.rstrip(":"):
             raise InvalidInput(f"{name} must be NAME=TEXT or NAME:=JSON, not {pair[:70]!r}.")
-        values[key.removesuffix(":")] = parse_json(text, key[:-1]) if key.endswith(":") else text
+        known = key.removesuffix(":")
+        if known in values:
+            raise InvalidInput(f"{name} has {known} twice; give it once.")
+        values[known] = parse_json(text, known) if key.endswith(":") else text
     return values

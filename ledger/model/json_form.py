@@ -100,10 +100,9 @@ class _Form:
             return value
         if kind is float:
             return None if self._nulls and not math.isfinite(value) else value
-        for convert in (_of_numpy, _of_pandas, _of_arrow):
-            found = convert(value, path, self._left[0])
-            if found is not None:
-                return _Form(self._left, nulls=True).of(found[0], path, depth + 1)
+        found = of_library(value, path, self._left[0])
+        if found is not None:
+            return _Form(self._left, nulls=True).of(found[0], path, depth + 1)
         if isinstance(value, Enum):
             return self.of(value.value, path, depth + 1)
         for plain, exact in _EXACT:  # a subclass, as of numpy or of a library of quantities
@@ -161,7 +160,28 @@ class _Form:
         return str(form)
 
 
-def _imported(library: str) -> Any:
+def of_library(value: Any, path: str, left: int = MAX_ITEMS) -> tuple[Any] | None:
+    """Return, in a tuple, a value of numpy, pandas or pyarrow as Python's values; None if it is no such value.
+
+    The values in a list may again be of a library. Times that no datetime can hold are text.
+
+    Args:
+        value: Any object.
+        path: The name of the value in messages.
+        left: Greatest number of items.
+
+    Raises:
+        InvalidInput: The value has no usual form.
+        ValueTooLarge: The value has more than ``left`` items.
+    """
+    for convert in (_of_numpy, _of_pandas, _of_arrow):
+        found = convert(value, path, left)
+        if found is not None:
+            return found
+    return None
+
+
+def imported(library: str) -> Any:
     """Return a library if the program has imported it whole, else None."""
     module = sys.modules.get(library)
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
@@ -169,7 +189,7 @@ def _imported(library: str) -> Any:
 
 def _of_numpy(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a numpy value as Python's values; None if it is none of numpy's."""
-    numpy = _imported("numpy")
+    numpy = imported("numpy")
     if numpy is None or not isinstance(value, numpy.generic | numpy.ndarray):
         return None
     if value.size > left:
@@ -219,7 +239,7 @@ def _of_numpy_time(value: Any, path: str) -> timedelta | str:
 
 def _of_pandas(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a value of pandas as Python's values; None if it is none of pandas'."""
-    pandas = _imported("pandas")
+    pandas = imported("pandas")
     if pandas is None:
         return None
     if value is pandas.NaT or value is pandas.NA:
@@ -263,7 +283,7 @@ def _has_default_index(frame: Any) -> bool:
 
 def _of_arrow(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a value of Arrow as Python's values; None if it is none of Arrow's."""
-    arrow = _imported("pyarrow")
+    arrow = imported("pyarrow")
     if arrow is None:
         return None
     if isinstance(value, arrow.Table | arrow.RecordBatch):

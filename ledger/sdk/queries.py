@@ -46,7 +46,8 @@ class Queries(CommandBase):
             statement: One SELECT over the ledger's views and tables by their names, such as ``sessions``;
                 ``schema`` lists them.
             parameters: Mapping of name to the value of ``@name``: text, a number, a boolean, bytes, a Decimal, a date,
-                a time, a timezone-aware datetime, None, or a list of one of these types. None is NULL of any type.
+                a time, a timezone-aware datetime, None, or a list of one of these types. None is NULL of any type. A
+                number, Timestamp, Series or array of numpy, pandas and pyarrow is the value that it stands for.
 
         Returns:
             The answer: ``rows`` are tuples, iterating yields dictionaries, and ``to_frame`` and ``to_arrow`` convert

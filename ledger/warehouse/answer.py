@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _STRUCT = re.compile(r"STRUCT<(.*)>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows of a query. Iterating over an answer yields its rows as dictionaries; ``len`` counts them.
+    """The rows of a query. Iterating over an answer yields its rows as dictionaries, ``answer[0]`` is the first.
 
     Attributes:
         columns: Column names, in order.
@@ -39,6 +40,9 @@ class Answer:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return dict(zip(self.columns, self.rows[operator.index(index)], strict=True))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from ledger.warehouse.answer import Answer
 
 #: Parameters of a statement, by name. A value is text, a number, a boolean, bytes, a Decimal, a date, a time, a
-#: timezone-aware datetime, None, or a list whose items all have one of these types.
+#: timezone-aware datetime, None, or a list whose items all have one of these types; or a value of numpy, pandas or
+#: pyarrow that stands for one of them, as a Series for a list.
 Parameters = Mapping[str, Any]
 
 

@@ -52,6 +52,11 @@ class SchemaObject:
     columns: tuple[SchemaColumn, ...]
     parameters: tuple[SchemaColumn, ...] = ()
 
+    @property
+    def call(self) -> str:
+        """A function with its parameters, as ``sessions_between(first_day TIMESTAMP, next_day TIMESTAMP)``."""
+        return f"{self.name}({', '.join(f'{it.name} {it.type}' for it in self.parameters)})"
+
 
 def schema(name: str | None = None) -> tuple[SchemaObject, ...]:
     """Return the objects that statements can name: views first, then tables, then functions.
@@ -94,6 +99,7 @@ def _objects() -> tuple[SchemaObject, ...]:
             )
         )
         parameters = _PARAMETERS.search(item.source)
+        meanings = {name: meaning for name, _, meaning in _COLUMN.findall(header.partition("-- Columns:\n")[0])}
         found.append(
             SchemaObject(
                 item.kind,
@@ -101,7 +107,12 @@ def _objects() -> tuple[SchemaObject, ...]:
                 _sentence(first[1]) if first else "",
                 re.sub(r"\n--  +", " ", grain[1]) if grain else "",
                 columns,
-                tuple(SchemaColumn(*part.split()) for part in parameters[1].split(",")) if parameters else (),
+                tuple(
+                    SchemaColumn(name, kind, meanings.get(name, ""))
+                    for name, kind in (part.split() for part in parameters[1].split(","))
+                )
+                if parameters
+                else (),
             )
         )
     return tuple(sorted(found, key=lambda item: (_KINDS.index(item.kind), item.name)))

@@ -23,6 +23,7 @@ from ledger.model.instants import to_micros
 from ledger.model.values import full_name
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.library_values import plain_value
 from ledger.warehouse.syntax import syntax_error
 
 # SQLGlot raises what it logs; without a handler Python would also print it to stderr.
@@ -80,6 +81,7 @@ def check_columns(sql: str) -> Mapping[str, str]:
     """
     tree = check_query(sql)
     _check_qualifiers(tree)
+    _check_arguments(tree)
     names = [name.lower() for column in tree.selects if (name := column_name(column)) is not None]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
@@ -155,6 +157,26 @@ def _check_qualifiers(tree: exp.Query) -> None:
             raise _qualified(".".join([*qualifiers, name]))
 
 
+def _check_arguments(tree: exp.Query) -> None:
+    """Raise InvalidInput if a table function of the ledger has another number of arguments than it has parameters."""
+    from ledger.warehouse.schema import schema
+
+    functions = {item.name: item for item in schema() if item.kind == "function"}
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table):
+        called = table.this if isinstance(table.this, exp.Anonymous) else None
+        name = (table if called is None else called).name.lower()
+        function = functions.get(name)
+        if function is None or table.db or (called is None and name in defined):
+            continue
+        given = 0 if called is None else len(called.expressions)
+        if given != len(function.parameters):
+            raise InvalidInput(
+                f"{function.call} takes {len(function.parameters)} arguments, not {given}; `ledger schema "
+                f"{function.name}` says what each means."
+            )
+
+
 def _qualified(name: str) -> InvalidInput:
     return InvalidInput(
         f"`{name}` has a qualifier. A statement reads only the ledger, whose views, tables and functions are named "
@@ -163,11 +185,13 @@ def _qualified(name: str) -> InvalidInput:
 
 
 def check_parameter(name: str, value: Any) -> Any:
-    """Return a parameter's value; a tuple is returned as a list.
+    """Return a parameter's value as Python's; a tuple, a Series and an array are returned as a list.
 
     Raises:
         InvalidInput: No parameter can have this value. The message names the parameter.
     """
+    remove = "remove it" if isinstance(value, list | tuple) else "remove it with dropna()"
+    value = plain_value(value, f"The parameter {name}")
     if value is None:
         return None
     if not isinstance(value, list | tuple):
@@ -176,11 +200,12 @@ def check_parameter(name: str, value: Any) -> Any:
         if not value[0] or any(item.keys() != value[0].keys() for item in value):
             raise InvalidInput(f"The parameter {name} is a list of objects; give each the same keys, at least one.")
         return [{key: check_parameter(name, inner) for key, inner in item.items()} for item in value]
+    value = [plain_value(item, f"The parameter {name}") for item in value]
     if any(item is None for item in value):
-        raise InvalidInput(f"The parameter {name} is a list that contains None; remove it.")
+        raise InvalidInput(f"The parameter {name} is a list that contains None; {remove}.")
     items = [_check_scalar(name, item) for item in value]
     if any(isinstance(item, float) and math.isnan(item) for item in items):
-        raise InvalidInput(f"The parameter {name} is a list that contains NaN, which equals nothing; remove it.")
+        raise InvalidInput(f"The parameter {name} is a list that contains NaN, which equals nothing; {remove}.")
     types = {type(item) for item in items}
     if types == {int, float}:
         return [float(item) for item in items]

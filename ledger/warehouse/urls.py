@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import ConfigurationError
 from ledger.extras import require_extra
+from ledger.files import absolute_path
 from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.base import Warehouse
 
@@ -46,7 +47,7 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
             "duckdb:///ledger.duckdb (a path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
             + postgres_hint(url, "warehouse")
         )
-    return file_path(rest[1:], "warehouse").absolute()
+    return absolute_path(file_path(rest[1:], "warehouse"))
 
 
 def file_path(text: str, what: str) -> Path:
@@ -87,8 +88,8 @@ def postgres_hint(url: str, expected: str) -> str:
 
 
 def duckdb_url(path: Path) -> str:
-    """Return the URL of a DuckDB file; relative and absolute paths of a file give the same URL."""
-    return f"duckdb:///{path.absolute()}"
+    """Return the URL of a DuckDB file; all paths of a file give the same URL, unless symbolic links differ."""
+    return f"duckdb:///{absolute_path(path)}"
 
 
 def recorded_url(target: Path | Dataset, environment: Mapping[str, str] | None = None) -> str:

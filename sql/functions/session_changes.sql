@@ -8,6 +8,13 @@
 -- Twin:   ledger/model/fold.py (history).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 --
+-- Parameters:
+--   of_session STRING: The session's id
+--   first_day TIMESTAMP: Midnight (UTC) that begins the day of the session's creation, or an earlier one; NULL: no rows
+--   next_day TIMESTAMP: Midnight (UTC) that ends that day, or a later one; every day between is read; NULL: no rows
+--   after_version INT64: Only versions above this one; NULL for all
+--   until_version INT64: Only versions up to this one; NULL for all
+--
 -- Columns:
 --   session_id STRING
 --   version INT64

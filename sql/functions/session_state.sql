@@ -7,6 +7,12 @@
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 --
+-- Parameters:
+--   of_session STRING: The session's id
+--   first_day TIMESTAMP: Midnight (UTC) that begins the day of the session's creation, or an earlier one; NULL: no rows
+--   next_day TIMESTAMP: Midnight (UTC) that ends that day, or a later one; every day between is read; NULL: no rows
+--   at_version INT64: The version to read; NULL for the latest
+--
 -- Columns:
 --   session_id STRING
 --   field STRING

@@ -8,6 +8,12 @@
 -- Twin:   ledger/model/fold.py (fold) of ledger/testing/reference.py (recorded_by).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 --
+-- Parameters:
+--   of_session STRING: The session's id
+--   first_day TIMESTAMP: Midnight (UTC) that begins the day of the session's creation, or an earlier one; NULL: no rows
+--   next_day TIMESTAMP: Midnight (UTC) that ends that day, or a later one; every day between is read; NULL: no rows
+--   at_time TIMESTAMP: The time to read: events recorded later are left out; NULL: no rows
+--
 -- Columns:
 --   session_id STRING
 --   field STRING

@@ -9,6 +9,12 @@
 -- Twin:   ledger/testing/reference.py (recorded_by).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 --
+-- Parameters:
+--   of_session STRING: The session's id
+--   first_day TIMESTAMP: Midnight (UTC) that begins the day of the session's creation, or an earlier one; NULL: version 0
+--   next_day TIMESTAMP: Midnight (UTC) that ends that day, or a later one; every day between is read; NULL: version 0
+--   at_time TIMESTAMP: The time to read: events recorded later are left out; NULL: version 0
+--
 -- Columns:
 --   version INT64: The highest version recorded by the time; 0 if there is none
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_version_at`(

@@ -7,6 +7,10 @@
 -- Twin:   ledger/model/session.py (Session).
 -- Test:   tests/sql/test_functions.py
 --
+-- Parameters:
+--   first_day TIMESTAMP: Start of the span of creation times, included; NULL: no rows
+--   next_day TIMESTAMP: End of the span, excluded; NULL: no rows
+--
 -- Columns:
 --   session_id STRING
 --   user_id STRING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,28 @@ def test_refused_rows_hold_up_the_retention_of_their_session(shell: Shell) -> No
     code, said = told(shell, "maintain", "--retention-days", "0")
     assert (code, said["held_up"], said["sessions"][0]["waits_for"]) == (1, 1, "redrive")
     assert f"ledger relay dead-letters --warehouse {beside}" in shell("maintain", "--retention-days", "0").stdout
+
+
+@pytest.mark.parametrize("recorded_under_both", [False, True])
+def test_a_ledger_opened_from_a_subfolder_ships_to_the_same_warehouse(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recorded_under_both: bool
+) -> None:
+    beside, name = shell.path.with_suffix(".duckdb"), shell.path.name
+    folder = shell.path.parent / "notebooks"
+    folder.mkdir()
+    respelled = f"duckdb:///{folder}/../{beside.name}"
+    shell.ok("new", "What?")
+    shell.ok("sync")
+    with sqlite3.connect(shell.path) as connection:  # as an earlier release recorded it
+        if recorded_under_both:
+            connection.execute("INSERT INTO relays (warehouse, checkpoint) VALUES (?, 1)", (respelled,))
+            connection.execute("INSERT INTO relay_aside VALUES (?, 1, 'in doubt', 0, 'asked')", (respelled,))
+        else:
+            connection.execute("UPDATE relays SET warehouse = ?", (respelled,))
+        connection.execute("INSERT INTO meta VALUES (?, '0')", (f"unreconciled {respelled}",))
+    connection.close()
+    monkeypatch.chdir(folder)
+    with SessionLedger.open(f"sqlite:///../{name}") as ledger:
+        assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(1,)]
+    (listed,) = shell.json("warehouse", "list")["warehouses"]
+    assert (listed["warehouse"], listed["shipped_rows"], listed["waiting_rows"]) == (f"duckdb:///{beside}", 2, 0)

@@ -157,6 +157,11 @@ def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     assert [row["version"] for row in answer] == [row[1] for row in answer.rows] == [2, 3, 3]
     assert (len(answer), answer.columns, answer.types) == (3, ("session_id", "version"), ("STRING", "INT64"))
     assert len(ledger.sql("SELECT session_id FROM sessions WHERE FALSE").to_frame()) == 0
+    assert [answer[0], answer[1], answer[-1]] == list(answer)
+    with pytest.raises(IndexError):
+        answer[len(answer)]
+    with pytest.raises(TypeError):
+        answer[0:1]
 
 
 FRAMED = """
@@ -226,6 +231,59 @@ def test_parameters_keep_their_values_and_types(opened, kind):
 
 
 @pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_values_of_numpy_pandas_and_pyarrow_are_parameters(opened, kind):
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    moment = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+    texts = pd.Series(["a", "b"], index=["x", "y"])
+    values = {
+        "whole": (np.int64(7), 7, "INT64"),
+        "small": (np.uint8(7), 7, "INT64"),
+        "number": (np.float32(0.5), 0.5, "FLOAT64"),
+        "flag": (np.bool_(True), True, "BOOL"),
+        "text": (np.str_("ü"), "ü", "STRING"),
+        "day": (np.datetime64("2026-03-05"), date(2026, 3, 5), "DATE"),
+        "moment": (pd.Timestamp(moment), moment, "TIMESTAMP"),
+        "east": (pd.Timestamp(moment).tz_convert("Asia/Tokyo"), moment, "TIMESTAMP"),
+        "texts": (texts, ["a", "b"], "ARRAY<STRING>"),
+        "labels": (texts.index, ["x", "y"], "ARRAY<STRING>"),
+        "category": (texts.astype("category"), ["a", "b"], "ARRAY<STRING>"),
+        "nullable": (pd.array([1, 2], "Int64"), [1, 2], "ARRAY<INT64>"),
+        "array": (np.array([1, 2], "int32"), [1, 2], "ARRAY<INT64>"),
+        "scalars": ([np.int64(1), np.int64(2)], [1, 2], "ARRAY<INT64>"),
+        "moments": (pd.Series([pd.Timestamp(moment)]), [moment], "ARRAY<TIMESTAMP>"),
+        "arrow": (pa.array([0.5]), [0.5], "ARRAY<FLOAT64>"),
+        "scalar": (pa.scalar("a"), "a", "STRING"),
+    }
+    ledger = opened(kind)
+    answer = ledger.sql(
+        f"SELECT {', '.join(f'@{name} AS {name}' for name in values)}", {k: v for k, (v, *_) in values.items()}
+    )
+    for (name, (_, value, kind_of)), found, found_kind in zip(
+        values.items(), answer.rows[0], answer.types, strict=True
+    ):
+        assert (name, found, found_kind) == (name, value, kind_of)
+    nulls = {"a": pd.NaT, "b": pd.NA, "c": np.datetime64("NaT", "us"), "d": pd.Series([], dtype="int64")}
+    counted = "SELECT @a IS NULL AND @b IS NULL AND @c IS NULL AND ARRAY_LENGTH(@d) = 0 AS yes"
+    assert ledger.sql(counted, nulls).rows == [(True,)]
+    for value, message in (
+        (pd.Timestamp("2026-01-01"), "no time zone"),
+        (np.datetime64("2026-01-01T00:00:00"), "no time zone"),
+        (pd.Timestamp("2026-01-01T00:00:00.000000001Z"), "finer than a microsecond"),
+        (pd.array([1, None], "Int64"), r"contains None; remove it with dropna\(\)"),
+        (pd.Series([0.5, None]), r"contains NaN.*remove it with dropna\(\)"),
+        (np.datetime64("20000-01-01T00:00:00"), "outside the years"),
+        (pd.DataFrame({"a": [1]}), "pass one column of it"),
+        (np.zeros((2, 2)), "pass one column of it"),
+        (pd.Timedelta(1), "is a "),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            ledger.sql("SELECT @x AS x", {"x": value})
+
+
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
 def test_none_and_an_empty_list_fit_any_type(opened, kind):
     ledger = opened(kind)
     recorded(ledger)
@@ -279,6 +337,13 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
             "`other.session_state` has a qualifier",
         ),
         ("SELECT 1 AS a FROM `p.d.session_state`('s', NULL, NULL, NULL)", None, "`p.d.session_state` has a qualifier"),
+        (
+            "SELECT field FROM session_state('s')",
+            None,
+            r"session_state\(of_session STRING, .* takes 4 arguments, not 1",
+        ),
+        ("SELECT field FROM session_state", None, "takes 4 arguments, not 0; `ledger schema session_state` says"),
+        ("SELECT 1 AS a FROM sessions_between(NULL, NULL, NULL)", None, "takes 2 arguments, not 3"),
         ("SELECT 1 AS a FROM `region-eu`.INFORMATION_SCHEMA.TABLES", None, "has a qualifier"),
     ],
 )
@@ -301,6 +366,10 @@ def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind,
         ("SELECT `open FROM sessions", ": the quote ` at line 1, column 8 is not closed."),
         ("SELECT 1 /* open", ": a text or a comment in it is not closed."),
         ("FROM", "near 'FROM' (line 1, column 1)."),
+        ("SELECT DATE_SUB(CURRENT_DATE(), 30) AS v", "take an interval, not 30; write INTERVAL 30 DAY."),
+        ("SELECT TIMESTAMP_ADD(created_at, 7 DAY) FROM sessions", "take an interval, not 7; write INTERVAL 7 DAY."),
+        ("SELECT 'it''s' AS v", "near ''it''s'' (line 1, column 8); a quote inside a text is written as \\'."),
+        ("SELECT 1 AS v UNION SELECT 2", "(line 1, column 15); write UNION ALL or UNION DISTINCT."),
     ],
 )
 @pytest.mark.parametrize("kind", ["alone", "dataset"])

@@ -71,4 +71,6 @@ def test_the_sdk_and_the_command_show_the_schema(tmp_path, shell: Shell):
     assert "tool_calls" in shell.ok("schema")
     shown = shell.ok("schema", "session_state")
     assert "session_state(of_session STRING, first_day TIMESTAMP" in shown
+    assert "at_version  INT64      The version to read; NULL for the latest" in shown
+    assert all(it.description for item in schema() for it in item.parameters)
     assert shell.fails("schema", "sesions")[0] == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,18 @@ def test_a_file_is_not_opened_with_a_setting_or_a_path_that_it_cannot_have(tmp_p
     with pytest.raises(ConfigurationError, match="NUL character"):
         SqliteStore(f"{tmp_path}/l\0.db")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_with_dots_is_the_path_without_them_unless_a_link_leads_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "far" / "folder").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "folder")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    for path in ("../w.duckdb", "./../notebooks/../w.duckdb", f"{tmp_path}/notebooks/.././w.duckdb"):
+        assert parse_warehouse_url(f"duckdb:///{path}") == tmp_path / "w.duckdb"
+        with closing(SqliteStore(path.replace(".duckdb", ".db"))) as store:
+            assert store.path == tmp_path / "w.db"
+    assert parse_warehouse_url("duckdb:///../link/w.duckdb") == tmp_path / "link" / "w.duckdb"
+    assert parse_warehouse_url("duckdb:///../link/../w.duckdb") == tmp_path / "far" / "w.duckdb"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,13 +15,15 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import print_json
+from ledger.cli.output.shapes import print_json, with_float_texts
 from ledger.cli.output.text import counted, plain
 from ledger.cli.values import decode_text, parse_pairs
+from ledger.errors import InvalidInput
 from ledger.sdk.queries import warehouse_of
 
 if TYPE_CHECKING:
     from ledger.warehouse.answer import Answer
+    from ledger.warehouse.schema import SchemaColumn
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
@@ -40,7 +44,8 @@ TABLE_ROWS = 1000
     "params",
     multiple=True,
     metavar="NAME=TEXT|NAME:=JSON",
-    help="Value of @NAME: text, or a JSON number or boolean. May be repeated.",
+    help="Value of @NAME: text, or JSON after := (a number, a boolean, null, text, or an array of one of these). May "
+    "be repeated with other names.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 @with_csv_safe
@@ -55,8 +60,15 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
     """
     check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
+    parameters = parse_pairs(params, "--param")
     with opened(url) as ledger, warehouse_of(ledger, shipping) as warehouse:
-        answer = warehouse.query(text, parse_pairs(params, "--param"))
+        try:
+            answer = warehouse.query(text, parameters)
+        except InvalidInput as error:
+            if statement == "-" or not os.path.isfile(statement):  # noqa: PTH113 - False for any text that is no path
+                raise
+            said = f"{statement} is a file, not a statement; run it with: ledger sql - < {shlex.quote(statement)}"
+            raise InvalidInput(said) from error
     print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
 
 
@@ -79,8 +91,14 @@ def schema(as_json: bool, url: str | None, name: str | None) -> None:
         (item,) = objects
         click.echo(f"{item.kind} {item.name}: {item.description}\nOne row per {item.grain}\n")
         if item.parameters:
-            click.echo(f"{item.name}({', '.join(f'{it.name} {it.type}' for it in item.parameters)})\n")
-        emit(rows_table(("column", "type", "description"), [(it.name, it.type, it.description) for it in item.columns]))
+            click.echo(f"{item.call}\n")
+            emit(rows_table(("parameter", "type", "description"), _described(item.parameters)))
+            click.echo()
+        emit(rows_table(("column", "type", "description"), _described(item.columns)))
+
+
+def _described(columns: Iterable[SchemaColumn]) -> list[tuple[str, str, str]]:
+    return [(it.name, it.type, it.description) for it in columns]
 
 
 def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -93,7 +111,9 @@ def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
     from ledger.cli.output.tables import emit, rows_table
 
     if form == "json":
-        print_json({"columns": answer.columns, "rows": list(answer)})
+        rows = list(answer)
+        may_be_infinite = any("FLOAT64" in kind for kind in answer.types)
+        print_json({"columns": answer.columns, "rows": with_float_texts(rows) if may_be_infinite else rows})
     elif form == "csv":
         print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:

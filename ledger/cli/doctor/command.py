@@ -20,6 +20,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.wording import in_commands
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
+from ledger.files import absolute_path
 from ledger.settings import (
     BIGQUERY_EMULATOR_GRPC_HOST,
     BIGQUERY_EMULATOR_HOST,
@@ -117,7 +118,7 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     else:
         if parsed is not None:
             yield from examine_file(parsed)
-            yield from examine_warehouses(parsed.path.absolute(), environment)
+            yield from examine_warehouses(absolute_path(parsed.path), environment)
         yield from examine_settings(environment)
         yield _credentials(environment)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
 from ledger.errors import CorruptEvent, LedgerError
+from ledger.files import absolute_path
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SECONDS = 2.0
 
 
 def examine_file(file: SqliteFile) -> Iterator[Finding]:
-    path = Path(file.path).absolute()
+    path = absolute_path(file.path)
     if not path.exists():
         yield Finding("file", PROBLEM, f"{path} does not exist", "create it with `ledger init`, or check LEDGER_URL")
         yield from _folder(_nearest(path.parent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,6 +37,17 @@ def json_text(value: Any, *, indent: bool = True) -> str:
     """
     options = (orjson.OPT_INDENT_2 if indent else 0) | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
     return safe(orjson.dumps(value, default=_other, option=options).decode())
+
+
+def with_float_texts(value: Any) -> Any:
+    """Return a value in which NaN and infinities are texts, as in BigQuery's JSON: ``NaN``, ``Infinity``."""
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: with_float_texts(item) for key, item in value.items()}
+    return [with_float_texts(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def appended_object(appended: AppendResult) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.output.shapes import json_text
+from ledger.cli.output.shapes import json_text, with_float_texts
 from ledger.cli.output.text import one_line, plain, safe
 from ledger.settings import TERMINAL_COLUMNS
 
@@ -126,14 +127,18 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Rendera
 def cell(value: Any) -> str:
     """Return a value as text for a table or CSV.
 
-    A string is returned as it is, and None as an empty string. A time is formatted as in RFC 3339, and any other value
-    as JSON.
+    A string is returned as it is, and None as an empty string. A time is formatted as in RFC 3339, a float that is no
+    finite number as in GoogleSQL: ``inf``, ``-inf``, ``nan``. Any other value is formatted as JSON.
     """
     if value is None:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     text = json_text(value, indent=False)
+    if "null" in text:  # which is also what orjson writes of NaN
+        text = json_text(with_float_texts(value), indent=False)
     return text if isinstance(value, dict | list | tuple) else text.strip('"')
 
 

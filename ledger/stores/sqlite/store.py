@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
-from ledger.files import check_apart, is_from_system, whole_path
+from ledger.files import absolute_path, check_apart, is_from_system, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -27,7 +27,16 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import database_file, first_rows, read, search_index, tombstones, unreconciled, write
+from ledger.stores.sqlite import (
+    database_file,
+    first_rows,
+    read,
+    respelled,
+    search_index,
+    tombstones,
+    unreconciled,
+    write,
+)
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
 from ledger.stores.sqlite.database_file import OpenFile
@@ -95,7 +104,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
             raise ConfigurationError(f"synchronous must be FULL or NORMAL, not {synchronous!r}.")
         if "\0" in os.fspath(path):
             raise ConfigurationError("The ledger's path contains a NUL character; check LEDGER_URL.")
-        self.path = Path(path).absolute()
+        self.path = absolute_path(path)
         if not create and not self.path.exists():
             raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
         self._synchronous = synchronous
@@ -142,6 +151,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         self._connections.check_file = self._file.check_read
         self._set_up_file(writer)
         self.store_id = read.meta(writer, "store_id")
+        if respelled.are_recorded(writer):
+            self._run(respelled.rename)
         self._is_marked = unreconciled.is_marked(writer)
         if read.state_schema(writer) != self._upcast.current:
             self._run(lambda connection: write.refold(connection, self._upcast))

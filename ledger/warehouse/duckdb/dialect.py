@@ -16,11 +16,20 @@ from sqlglot import exp
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import forms, functions, grammar, names, subscripts, times, translations
+from ledger.warehouse.duckdb import (
+    forms,
+    functions,
+    grammar,
+    json_values,
+    names,
+    scopes,
+    subscripts,
+    times,
+    translations,
+)
+from ledger.warehouse.duckdb.scopes import UNNAMED
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
-#: Beginning of the names of columns to which BigQuery gives no name; an answer has ``f0_``, ``f1_`` ... instead.
-UNNAMED = "(unnamed) "
 _FUNCTION = re.compile(
     r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
     re.DOTALL,
@@ -238,18 +247,6 @@ def _multiplies_rows_only(select: exp.Select, join: exp.Join) -> bool:
     return select.find(exp.Window, exp.Rand, exp.Uuid) is None
 
 
-def _zero_based_offsets(tree: exp.Expr) -> None:
-    """Count ``WITH OFFSET`` from 0; SQLGlot translates it to ORDINALITY, which counts from 1."""
-    for unnest in tree.find_all(exp.Unnest):
-        offset, select = unnest.args.get("offset"), unnest.find_ancestor(exp.Select)
-        if not isinstance(offset, exp.Identifier) or select is None:
-            continue
-        for column in [found for found in select.find_all(exp.Column) if found.name == offset.name]:
-            from_zero = exp.paren(exp.Sub(this=column.copy(), expression=exp.Literal.number(1)))
-            in_list = column.parent is select and column.arg_key == "expressions"
-            column.replace(exp.alias_(from_zero, offset.name) if in_list else from_zero)
-
-
 def _sort_aggregated_lists(tree: exp.Expr) -> None:
     """Replace ORDER BY inside ``ARRAY_AGG`` and ``STRING_AGG`` by a sort of the finished list.
 
@@ -296,7 +293,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _timestamps_without_zone,
     _unnest_in_select_list,
     functions.list_offsets,
-    _zero_based_offsets,
+    scopes.zero_based_offsets,
     functions.time_zones,
     functions.time_parts,
     functions.json_arrays,
@@ -306,6 +303,9 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    scopes.aliases,
+    translations.distinct_counts,
+    json_values.json_values,
     translations.quoted_names,
     translations.groups,
     translations.counts,

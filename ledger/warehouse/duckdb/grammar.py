@@ -16,6 +16,7 @@ from sqlglot import TokenType, exp
 from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb import rules
 from ledger.warehouse.duckdb.templates import NAMES
 from ledger.warehouse.statement import check_query
 from ledger.warehouse.syntax import place
@@ -212,6 +213,7 @@ def _check_symbols(sql: str) -> None:
         ):
             where = place(sql, token.start)
             raise InvalidInput(f"`{before} {text}` is not GoogleSQL ({where}){_instead(text.upper())}.")
+    rules.check_words(sql, tokens)
 
 
 def _with_hint(sql: str, error: InvalidInput) -> InvalidInput:
@@ -229,6 +231,8 @@ def _instead(text: str) -> str:
 
 
 def _check_node(node: exp.Expr) -> None:
+    for problem in rules.problems(node):
+        raise InvalidInput(f"{problem}.")
     allowed = _PARTS.get(type(node))
     if allowed is None and (not isinstance(node, exp.Func) or isinstance(node, _NO_FUNCTIONS)):
         raise _refused(node)

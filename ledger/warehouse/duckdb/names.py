@@ -24,12 +24,13 @@ _TYPES = {
 }
 _COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 _NOT_FOUND = re.compile(r'Referenced table "([^"]+)" not found')
-_NO_MATCH = re.compile(r"(?:argument types '[^(']+|function call \"[^(]+)\(([^)]*)\)")
+_NO_MATCH = re.compile(r"(?:argument types '|function call \")([^(']+)\(([^)]*)\)")
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
 
 
 #: Names that DuckDB answers though no column has them.
 _NO_COLUMNS = frozenset(["user", "current_user", "session_user", "current_role", "current_catalog", "current_schema"])
+_USERS = frozenset(["current_user", "session_user"])
 _NO_COLUMNS |= frozenset(["localtime", "localtimestamp", "current_date", "current_time", "current_timestamp", "rowid"])
 
 
@@ -44,6 +45,10 @@ def check_names(sql: str, tree: exp.Query) -> None:
     ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     for column in tree.find_all(exp.Column):
         if column.name.lower() in _NO_COLUMNS and column.name not in _columns(tree):
+            if column.name.lower() in _USERS:
+                raise InvalidInput(
+                    f"There is no column '{column.name}', and a DuckDB file knows no user; pass its name as @name."
+                )
             raise unknown("column", column.name, _columns(tree))
     for table in tree.find_all(exp.Table):
         name = table.name.lower()
@@ -91,7 +96,10 @@ def describe(error: Exception, tree: exp.Query) -> InvalidInput:
     if (match := _COLUMN.search(text)) is not None:
         return unknown("column", match[1], _columns(tree))
     if (match := _NO_MATCH.search(text)) is not None:
-        return InvalidInput(f"A function or operator takes no arguments of these types: {_in_googlesql(match[1])}.")
+        called = match[1].upper()
+        written = f"{called}(" in tree.sql(dialect="bigquery").upper() if called[0].isalpha() else len(called) == 1
+        subject = called if written else "A function or operator"
+        return InvalidInput(f"{subject} takes no arguments of these types: {_in_googlesql(match[2])}.")
     if text.startswith("Parser Error"):
         return InvalidInput("DuckDB cannot answer the statement as it is written; docs/sql.md lists what it answers.")
     first = _PREFIX.sub("", text.strip().split("\n")[0])

@@ -101,6 +101,12 @@ def counts(tree: exp.Expr) -> None:
         call.replace(exp.Count(this=counted, big_int=True))
 
 
+def distinct_counts(tree: exp.Expr) -> None:
+    """Count exactly in APPROX_COUNT_DISTINCT, as BigQuery does for thousands of values; DuckDB estimates always."""
+    for call in innermost_first(tree, exp.ApproxDistinct):
+        call.replace(exp.Count(this=exp.Distinct(expressions=[call.this.copy()]), big_int=True))
+
+
 def numerics(tree: exp.Expr) -> None:
     """Make NUMERICs fail in a multiplication, a division and AVG: DuckDB has more digits, or gives a FLOAT64."""
     if not any(kind.this == exp.DType.DECIMAL for kind in tree.find_all(exp.DataType)) and not any(

@@ -241,7 +241,7 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
     import duckdb
 
     from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
-    from ledger.warehouse.duckdb.dialect import UNNAMED
+    from ledger.warehouse.duckdb.scopes import UNNAMED
 
     try:
         result = connection.execute(sql, values) if values else connection.execute(sql)

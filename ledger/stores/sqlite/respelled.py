@@ -1,0 +1,47 @@
+"""Warehouses that an earlier release recorded under another spelling of their path.
+
+Up to release 0.2, a ledger opened as ``../an.db`` recorded the DuckDB file beside it with ``..`` in its URL, as another
+warehouse. URLs are without ``..`` since; what is recorded under the former one is renamed when the ledger is opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ledger.stores.sqlite.unreconciled import PREFIX
+from ledger.warehouse.urls import duckdb_file, duckdb_url
+
+_RESPELLED = "SELECT warehouse FROM relays WHERE warehouse LIKE 'duckdb:///%/../%'"
+_IS_KNOWN = "SELECT 1 FROM relays WHERE warehouse = ?"
+#: What is recorded of a warehouse beside its relay, and what of it is kept if it is recorded under both spellings.
+_RENAME_RELAY = (
+    "UPDATE relays SET warehouse = :new WHERE warehouse = :old",
+    "UPDATE OR REPLACE relay_aside SET warehouse = :new WHERE warehouse = :old",
+)
+_DROP_RELAY = ("DELETE FROM relays WHERE warehouse = :old", "DELETE FROM relay_aside WHERE warehouse = :old")
+_RENAME_REST = (
+    "UPDATE OR IGNORE deleted_sessions SET warehouse = :new WHERE warehouse = :old",
+    "DELETE FROM deleted_sessions WHERE warehouse = :old",
+    f"UPDATE OR IGNORE meta SET name = '{PREFIX}' || :new WHERE name = '{PREFIX}' || :old",  # noqa: S608
+    f"DELETE FROM meta WHERE name = '{PREFIX}' || :old",  # noqa: S608
+)
+
+
+def are_recorded(connection: sqlite3.Connection) -> bool:
+    """Return True if a warehouse is recorded under a URL with ``..``."""
+    return connection.execute(_RESPELLED).fetchone() is not None
+
+
+def rename(connection: sqlite3.Connection) -> None:
+    """Record each warehouse under its one URL, in the caller's transaction.
+
+    If it is recorded under that URL too, the checkpoint and the dead letters there stay: that relay has compared them
+    with the same file.
+    """
+    for (old,) in connection.execute(_RESPELLED).fetchall():
+        path = duckdb_file(old)
+        if path is None or (new := duckdb_url(path)) == old:
+            continue
+        known = connection.execute(_IS_KNOWN, (new,)).fetchone() is not None
+        for statement in (*(_DROP_RELAY if known else _RENAME_RELAY), *_RENAME_REST):
+            connection.execute(statement, {"old": old, "new": new})
