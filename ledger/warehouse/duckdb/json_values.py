@@ -40,14 +40,14 @@ _PASSED = (
 def json_values(tree: exp.Expr) -> None:
     """Make each JSON value fail that is compared, sorted, grouped or an argument of a function of other types."""
     names = _names(tree)
+    for window in list(tree.find_all(exp.Window)):
+        _check_window(window, names)
     for select in list(tree.find_all(exp.Select)):
         for what, key in list(_keys(select, names)):
             select.where(_check(what, key, "TRUE", names), copy=False)
     for ordered in list(tree.find_all(exp.Ordered)):
-        _sorted(ordered, names)
-    for window in tree.find_all(exp.Window):
-        for key in window.args.get("partition_by") or []:
-            _guard("PARTITION BY", key, names)
+        if not isinstance(ordered.find_ancestor(exp.Window, exp.Query, exp.AggFunc), exp.Window):
+            _sorted(ordered, names)
     for node in [it for it in tree.find_all(*_OPERANDS, exp.Func) if _takes_none(it)]:
         what = _what(node)
         for operand in list(node.iter_expressions()):
@@ -120,6 +120,17 @@ def _sorted(ordered: exp.Ordered, names: frozenset[str]) -> None:
             return
     if _may_be_json(key, names):
         ordered.set("this", _check("ORDER BY", key, "_2", names))
+
+
+def _check_window(window: exp.Window, names: frozenset[str]) -> None:
+    """Check the keys of a window, before its rows are made: DuckDB 2 takes no call of ERROR as such a key."""
+    order = window.args.get("order")
+    keys = [("PARTITION BY", key) for key in window.args.get("partition_by") or []]
+    keys += [("ORDER BY", ordered.this) for ordered in (order.expressions if order is not None else [])]
+    select = window.parent_select
+    for what, key in keys:
+        if isinstance(select, exp.Select) and _may_be_json(key, names) and key.find(exp.AggFunc) is None:
+            select.where(_check(what, key, "TRUE", names), copy=False)
 
 
 def _keys(select: exp.Select, names: frozenset[str]) -> Iterator[tuple[str, exp.Expr]]:
