@@ -29,7 +29,10 @@ _RENAME_REST = (
 
 def are_recorded(connection: sqlite3.Connection) -> bool:
     """Return True if a warehouse is recorded under a URL with ``..``."""
-    return connection.execute(_RESPELLED).fetchone() is not None
+    try:
+        return connection.execute(_RESPELLED).fetchone() is not None
+    except sqlite3.OperationalError:  # the table is gone: ``verify`` says so
+        return False
 
 
 def rename(connection: sqlite3.Connection) -> None:

@@ -284,7 +284,12 @@ def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
     inside a call inside a call would have exponentially many copies.
     """
     for number, argument in enumerate(arguments, 1):
-        if template.count(f"_{number}") > 1 and next(islice(argument.walk(), _LARGE, None), None) is not None:
+        others = (*arguments[: number - 1], *arguments[number:])
+        if (
+            template.count(f"_{number}") > 1
+            and next(islice(argument.walk(), _LARGE, None), None) is not None
+            and not any(other.find(exp.Query, exp.AggFunc, exp.Window) for other in others)  # a body has none
+        ):
             name = name_for(argument)
             rest = (*arguments[: number - 1], exp.column(name), *arguments[number:])
             return bound_once(_filled(template, rest), name, argument)
@@ -310,7 +315,7 @@ def bound_once(body: exp.Expr, name: str, argument: exp.Expr) -> exp.Expr:
     """Return an expression in which a name stands for an argument, which is the only item of a list.
 
     Args:
-        body: Has the name any number of times, and no query.
+        body: Has the name any number of times, and no query, aggregate or window.
         name: See ``name_for``.
         argument: The argument.
     """
