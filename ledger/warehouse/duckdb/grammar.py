@@ -9,7 +9,7 @@ Source: BigQuery's reference of lexical structure, query syntax, operators and d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import sqlglot
 from sqlglot import TokenType, exp
@@ -134,11 +134,6 @@ _PARTS: Mapping[type[exp.Expr], frozenset[str]] = {
 }
 #: Functions that SQLGlot makes of syntax that GoogleSQL does not have.
 _NO_FUNCTIONS = (exp.Explode, exp.ToMap, exp.Collate, exp.Xor, exp.Columns)
-_PARTS_OF_DAYS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"])
-_DATE_PARTS = _PARTS_OF_DAYS | frozenset(["WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"])
-_EXTRACTED = _DATE_PARTS | {"DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"}
-_ORDERED = (exp.Query, exp.Window, exp.ArrayAgg, exp.GroupConcat, exp.ArrayConcatAgg)
-_FROM_ONLY = ("where", "group", "having", "qualify", "order", "windows", "distinct")
 
 
 class GoogleSQL(BigQuery):
@@ -203,7 +198,7 @@ def _check_symbols(sql: str) -> None:
             raise InvalidInput(f"`{text}` is not GoogleSQL ({place(sql, token.start)}){_instead(text)}.")
         if before == "(" and text.upper() == "FROM" and "|>" not in words:
             raise InvalidInput(f"A query begins with SELECT or WITH, not FROM ({place(sql, token.start)}).")  # noqa: S608
-        of_interval = before == "INTERVAL" and token.token_type == TokenType.STRING and after not in _DATE_PARTS
+        of_interval = before == "INTERVAL" and token.token_type == TokenType.STRING and after not in rules.DATE_PARTS
         of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT"
         if (
             (before, text.upper()) in _NO_PAIRS
@@ -240,76 +235,6 @@ def _check_node(node: exp.Expr) -> None:
         for name, value in node.args.items():
             if value not in (None, False, "", []) and name.rstrip("_") not in allowed:
                 raise _refused(node, name.rstrip("_"))
-    for problem in _problems(node):
-        raise InvalidInput(f"{problem}.")
-
-
-def _problems(node: exp.Expr) -> Iterator[str]:
-    """Yield what a node has that the table of parts cannot tell from GoogleSQL."""
-    if isinstance(node, exp.Any) and not isinstance(node.parent, exp.Like):
-        yield "ANY stands only after LIKE in GoogleSQL; write IN UNNEST(array) or IN (SELECT ...)"
-    elif isinstance(node, exp.Order):
-        owner = node.parent.parent if isinstance(node.parent, exp.Limit | exp.IgnoreNulls) else node.parent
-        if not isinstance(owner, _ORDERED):
-            yield "Only ARRAY_AGG, STRING_AGG and ARRAY_CONCAT_AGG have an ORDER BY among their arguments"
-    elif isinstance(node, exp.Count):
-        counted = node.this
-        if counted is None or (isinstance(counted, exp.Distinct) and len(counted.expressions) != 1):
-            yield "COUNT takes one argument, or *; for more write COUNT(DISTINCT TO_JSON_STRING(STRUCT(a, b)))"
-        elif isinstance(counted, exp.Column) and counted.is_star:
-            yield "COUNT takes one argument, or *"
-    elif isinstance(node, exp.Join):
-        if node.kind not in ("", "CROSS", "INNER", "OUTER"):
-            yield f"{node.kind} JOIN is not GoogleSQL; write WHERE EXISTS or WHERE NOT EXISTS (SELECT ...)"
-        elif node.kind != "CROSS" and not isinstance(node.this, exp.Unnest) and not node.args.keys() & {"on", "using"}:
-            yield "A JOIN has ON or USING; for all pairs of rows write CROSS JOIN"
-    elif isinstance(node, exp.WindowSpec):
-        if node.args.get("kind") not in ("ROWS", "RANGE"):
-            yield "A window frame has ROWS or RANGE"
-    elif isinstance(node, exp.Extract):
-        part = node.this
-        if not isinstance(part, exp.WeekStart) and not (isinstance(part, exp.Var) and part.name.upper() in _EXTRACTED):
-            yield f"EXTRACT has no part {part.name or 'such as this'}; it has {', '.join(sorted(_EXTRACTED))}"
-    elif isinstance(node, exp.TimestampAdd | exp.TimestampSub | exp.TimestampDiff):
-        yield from _wrong_unit(node, _PARTS_OF_DAYS)
-    elif isinstance(node, exp.JSONPathSubscript):
-        if not isinstance(node.this, int) or node.this < 0:
-            yield "A JSON path has [n], with n from 0"
-    elif isinstance(node, exp.Unnest):
-        if not isinstance(node.parent, exp.From | exp.Join | exp.In | exp.PivotAny):
-            yield "UNNEST stands only in FROM, or after IN; write FROM t, UNNEST(t.list) AS item"
-    elif isinstance(node, exp.Interval):
-        yield from _wrong_unit(node, _DATE_PARTS)
-    elif isinstance(node, exp.Array):
-        if any(isinstance(it.unnest(), exp.Array) for it in node.expressions):
-            yield "An ARRAY has no ARRAYs as elements in GoogleSQL; put each into a STRUCT"
-    elif isinstance(node, exp.Select):
-        yield from _wrong_clauses(node)
-
-
-def _wrong_unit(node: exp.Expr, units: frozenset[str]) -> Iterator[str]:
-    unit = node.args.get("unit")
-    if isinstance(unit, exp.IntervalSpan):
-        yield "INTERVAL with two parts is not answered over a DuckDB file; add two intervals"
-    elif isinstance(unit, exp.Var) and unit.name.upper() not in units:
-        owner = "INTERVAL" if isinstance(node, exp.Interval) else type(node).__name__.replace("stamp", "stamp_").upper()
-        yield f"{owner} has no {unit.name}; it has {', '.join(sorted(units))}"
-
-
-def _wrong_clauses(select: exp.Select) -> Iterator[str]:
-    limit = select.args.get("limit")
-    if limit is None and select.args.get("offset") is not None:
-        yield "OFFSET stands only after LIMIT in GoogleSQL"
-    if isinstance(limit, exp.Limit) and isinstance(limit.expression.unnest(), exp.Null | exp.Query):
-        yield "LIMIT takes a number or a parameter"
-    if (select.args.get("from_") or select.args.get("from")) is None:
-        for clause in _FROM_ONLY:
-            if select.args.get(clause):
-                yield f"A SELECT without FROM has no {clause.upper()}"  # noqa: S608
-        for column in select.expressions:
-            for call in column.find_all(exp.AggFunc):
-                if call.parent_select is select:
-                    yield "A SELECT without FROM has no aggregates"
 
 
 def _refused(node: exp.Expr, part: str = "") -> InvalidInput:

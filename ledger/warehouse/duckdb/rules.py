@@ -14,9 +14,9 @@ from ledger.warehouse.syntax import place
 
 _CLAUSES = ("WHERE", "GROUP BY", "HAVING", "QUALIFY", "WINDOW", "ORDER BY", "LIMIT")
 _STARTS = ("SELECT", "UNION", "INTERSECT", "EXCEPT")
-_DATE_PARTS = frozenset(
-    ["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR"]
-)
+_PARTS_OF_DAYS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"])
+DATE_PARTS = _PARTS_OF_DAYS | frozenset(["WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"])
+_EXTRACTED = DATE_PARTS | {"DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"}
 _OF_PARTS = tuple(f"{kind}_{name}" for kind in ("DATE", "DATETIME", "TIMESTAMP", "TIME") for name in ("TRUNC", "DIFF"))
 _OF_PATHS = frozenset(
     f"JSON_{name}" for name in ("VALUE", "QUERY", "VALUE_ARRAY", "QUERY_ARRAY", "EXTRACT", "EXTRACT_ARRAY")
@@ -24,6 +24,8 @@ _OF_PATHS = frozenset(
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 _ORDERED = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile, exp.Lag, exp.Lead, exp.FirstValue)
 _PERCENTILES = (exp.PercentileCont, exp.PercentileDisc)
+_SORTING = (exp.Query, exp.Window, exp.ArrayAgg, exp.GroupConcat, exp.ArrayConcatAgg)
+_FROM_ONLY = ("where", "group", "having", "qualify", "order", "windows", "distinct")
 
 
 def check_words(sql: str, tokens: Sequence[Token]) -> None:
@@ -60,7 +62,7 @@ def check_words(sql: str, tokens: Sequence[Token]) -> None:
 
 
 def _check_argument(call: str, token: Token, where: str) -> None:
-    if call in _OF_PARTS and token.text.upper() in _DATE_PARTS:
+    if call in _OF_PARTS and token.text.upper() in DATE_PARTS:
         raise InvalidInput(f"{call} takes {token.text.upper()} without quotes {where}.")
     if call in _OF_PATHS and not token.text.startswith("$"):
         raise InvalidInput(f"A JSON path begins with $ {where}; write '$.{token.text}'.")
@@ -84,12 +86,55 @@ def problems(node: exp.Expr) -> Iterator[str]:
         count = node.expression
         if isinstance(count, exp.Literal) and not count.is_int:
             yield f"{type(node).__name__.upper()} takes a whole number"
-    elif isinstance(node, exp.Select) and node.args.get("order") is not None:
-        for key in node.args["order"].expressions:
-            if isinstance(key.this.unnest(), exp.Parameter):
-                yield "ORDER BY takes no parameter; write CASE @name WHEN 'a' THEN a ... END"
-        if node.args.get("distinct"):
-            yield from _of_distinct(node)
+    elif isinstance(node, exp.Any) and not isinstance(node.parent, exp.Like):
+        yield "ANY stands only after LIKE in GoogleSQL; write IN UNNEST(array) or IN (SELECT ...)"
+    elif isinstance(node, exp.Order):
+        owner = node.parent.parent if isinstance(node.parent, exp.Limit | exp.IgnoreNulls) else node.parent
+        if not isinstance(owner, _SORTING):
+            yield "Only ARRAY_AGG, STRING_AGG and ARRAY_CONCAT_AGG have an ORDER BY among their arguments"
+    elif isinstance(node, exp.Count):
+        counted = node.this
+        if counted is None or (isinstance(counted, exp.Distinct) and len(counted.expressions) != 1):
+            yield "COUNT takes one argument, or *; for more write COUNT(DISTINCT TO_JSON_STRING(STRUCT(a, b)))"
+        elif isinstance(counted, exp.Column) and counted.is_star:
+            yield "COUNT takes one argument, or *"
+    elif isinstance(node, exp.Join):
+        if node.kind not in ("", "CROSS", "INNER", "OUTER"):
+            yield f"{node.kind} JOIN is not GoogleSQL; write WHERE EXISTS or WHERE NOT EXISTS (SELECT ...)"
+        elif node.kind != "CROSS" and not isinstance(node.this, exp.Unnest) and not node.args.keys() & {"on", "using"}:
+            yield "A JOIN has ON or USING; for all pairs of rows write CROSS JOIN"
+    elif isinstance(node, exp.WindowSpec):
+        if node.args.get("kind") not in ("ROWS", "RANGE"):
+            yield "A window frame has ROWS or RANGE"
+    elif isinstance(node, exp.Extract):
+        part = node.this
+        if not isinstance(part, exp.WeekStart) and not (isinstance(part, exp.Var) and part.name.upper() in _EXTRACTED):
+            yield f"EXTRACT has no part {part.name or 'such as this'}; it has {', '.join(sorted(_EXTRACTED))}"
+    elif isinstance(node, exp.TimestampAdd | exp.TimestampSub | exp.TimestampDiff):
+        yield from _wrong_unit(node, _PARTS_OF_DAYS)
+    elif isinstance(node, exp.JSONPathSubscript):
+        if not isinstance(node.this, int) or node.this < 0:
+            yield "A JSON path has [n], with n from 0"
+    elif isinstance(node, exp.Unnest):
+        if not isinstance(node.parent, exp.From | exp.Join | exp.In | exp.PivotAny):
+            yield "UNNEST stands only in FROM, or after IN; write FROM t, UNNEST(t.list) AS item"
+    elif isinstance(node, exp.Interval):
+        yield from _wrong_unit(node, DATE_PARTS)
+    elif isinstance(node, exp.Array):
+        if any(isinstance(it.unnest(), exp.Array) for it in node.expressions):
+            yield "An ARRAY has no ARRAYs as elements in GoogleSQL; put each into a STRUCT"
+    elif isinstance(node, exp.Select):
+        yield from _of_order(node)
+        yield from _wrong_clauses(node)
+
+
+def _of_order(select: exp.Select) -> Iterator[str]:
+    order = select.args.get("order")
+    for key in order.expressions if order is not None else []:
+        if isinstance(key.this.unnest(), exp.Parameter):
+            yield "ORDER BY takes no parameter; write CASE @name WHEN 'a' THEN a ... END"
+    if order is not None and select.args.get("distinct"):
+        yield from _of_distinct(select)
 
 
 def _of_window(window: exp.Window) -> Iterator[str]:
@@ -119,3 +164,28 @@ def _of_distinct(select: exp.Select) -> Iterator[str]:
         first = column.parts[0].name.lower()
         if column.parent_select is select and column.name.lower() not in known and first not in names:
             yield f"A SELECT DISTINCT is sorted by its columns; select {column.sql(dialect='bigquery')}, too"
+
+
+def _wrong_unit(node: exp.Expr, units: frozenset[str]) -> Iterator[str]:
+    unit = node.args.get("unit")
+    if isinstance(unit, exp.IntervalSpan):
+        yield "INTERVAL with two parts is not answered over a DuckDB file; add two intervals"
+    elif isinstance(unit, exp.Var) and unit.name.upper() not in units:
+        owner = "INTERVAL" if isinstance(node, exp.Interval) else type(node).__name__.replace("stamp", "stamp_").upper()
+        yield f"{owner} has no {unit.name}; it has {', '.join(sorted(units))}"
+
+
+def _wrong_clauses(select: exp.Select) -> Iterator[str]:
+    limit = select.args.get("limit")
+    if limit is None and select.args.get("offset") is not None:
+        yield "OFFSET stands only after LIMIT in GoogleSQL"
+    if isinstance(limit, exp.Limit) and isinstance(limit.expression.unnest(), exp.Null | exp.Query):
+        yield "LIMIT takes a number or a parameter"
+    if (select.args.get("from_") or select.args.get("from")) is None:
+        for clause in _FROM_ONLY:
+            if select.args.get(clause):
+                yield f"A SELECT without FROM has no {clause.upper()}"  # noqa: S608
+        for column in select.expressions:
+            for call in column.find_all(exp.AggFunc):
+                if call.parent_select is select:
+                    yield "A SELECT without FROM has no aggregates"
