@@ -2,7 +2,7 @@
 
 Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place. A
 syntax tree does not tell a value's type, so the templates ask DuckDB for it, by TYPEOF, which DuckDB replaces by a
-constant. A form that DuckDB cannot write is an error.
+constant. They are long, so a value stands in one once (``large=0``). A form that DuckDB cannot write is an error.
 
 Source: BigQuery's reference of conversion functions and of JSON encodings.
 """
@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import bound_once, fill, is_datetime, is_instant, name_for
+from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
 from ledger.warehouse.schema import schema
 
 #: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
@@ -109,15 +109,15 @@ def strings(tree: exp.Expr) -> None:
         if kind.meta.get("duckdb") or isinstance(cast.this, exp.Null):  # a template has it
             continue
         if kind.this in (exp.DType.TEXT, exp.DType.VARCHAR):
-            text = _once(_AS_STRING.replace("zone", datetimes.zone(cast.this, "'+00'")), cast.this)
+            text = fill(_AS_STRING.replace("zone", datetimes.zone(cast.this, "'+00'")), cast.this, large=0)
             cast.replace(exp.Anonymous(this="TRY", expressions=[text]) if isinstance(cast, exp.TryCast) else text)
     for call in innermost_first(tree, exp.String):
         if call.args.get("zone") is None:
-            call.replace(_once(_STRING.replace("zone", datetimes.zone(call.this, "'+00'")), call.this))
+            call.replace(fill(_STRING.replace("zone", datetimes.zone(call.this, "'+00'")), call.this, large=0))
     for joined in innermost_first(tree, exp.Concat, exp.DPipe):
         for operand in joined.expressions or [joined.this, joined.expression]:
             if is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
-                operand.replace(_once(_AS_STRING.replace("zone", datetimes.zone(operand, "'+00'")), operand))
+                operand.replace(fill(_AS_STRING.replace("zone", datetimes.zone(operand, "'+00'")), operand, large=0))
             elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
                 operand.replace(_guarded(operand))
 
@@ -144,7 +144,7 @@ def _json(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Struct]) -
     if isinstance(value, exp.Array) and value.find(exp.Query) is None:
         return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, datetimes, rows) for it in value.expressions])
     if struct is None:
-        return _once(_AS_JSON.replace("zone", datetimes.zone(value, "'Z'")), value)
+        return fill(_AS_JSON.replace("zone", datetimes.zone(value, "'Z'")), value, large=0)
     pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, datetimes, rows))]
     return exp.Anonymous(this="JSON_OBJECT", expressions=pairs)
 
@@ -155,7 +155,7 @@ def _json_string(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Str
         items = [_json_string(it, datetimes, rows) for it in value.expressions]
         return _joined("[", [("", item) for item in items], "]")
     if struct is None:
-        return _once(_AS_JSON_STRING.replace("zone", datetimes.zone(value, "'Z'")), value)
+        return fill(_AS_JSON_STRING.replace("zone", datetimes.zone(value, "'Z'")), value, large=0)
     fields = [(f"{dumps(name).decode()}:", _json_string(it, datetimes, rows)) for name, it in _fields(struct)]
     return _joined("{", fields, "}")
 
@@ -223,14 +223,3 @@ def _guarded(value: exp.Expr) -> exp.Expr:
     if value.find(exp.Query) is not None:
         return value.copy()
     return fill(_NO_TEXT, value)
-
-
-def _once(template: str, value: exp.Expr) -> exp.Expr:
-    """Return a filled template in which a value other than a name stands once: as the only item of a list.
-
-    Copies would double with each call inside a call.
-    """
-    if isinstance(value.unnest(), exp.Column | exp.Parameter | exp.Literal):
-        return fill(template, value)
-    name = name_for(value)
-    return bound_once(fill(template, exp.column(name)), name, value)

@@ -277,22 +277,28 @@ _AS_DATE = (
 )
 
 
-def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
+def fill(template: str, *arguments: exp.Expr, large: int = _LARGE) -> exp.Expr:
     """Return a template in DuckDB's SQL with the arguments in place of ``_1``, ``_2`` ...
 
-    The first large argument that the template has several times stands in it once; see ``bound_once``. Otherwise a call
-    inside a call inside a call would have exponentially many copies.
+    The first large argument that the template has several times stands in it once, as the only item of a list.
+    Otherwise a call inside a call inside a call would have exponentially many copies.
+
+    Args:
+        template: An expression.
+        arguments: Expressions.
+        large: Number of nodes from which an argument is large. Names, parameters and literals never are.
     """
     for number, argument in enumerate(arguments, 1):
         others = (*arguments[: number - 1], *arguments[number:])
         if (
             template.count(f"_{number}") > 1
-            and next(islice(argument.walk(), _LARGE, None), None) is not None
+            and not isinstance(argument.unnest(), exp.Column | exp.Parameter | exp.Literal)
+            and next(islice(argument.walk(), large, None), None) is not None
             and not any(other.find(exp.Query, exp.AggFunc, exp.Window) for other in others)  # a body has none
         ):
-            name = name_for(argument)
+            name = f"written_{sum(1 for _ in argument.find_all(exp.Lambda))}"  # equal ones stay equal for GROUP BY
             rest = (*arguments[: number - 1], exp.column(name), *arguments[number:])
-            return bound_once(_filled(template, rest), name, argument)
+            return _bound_once(_filled(template, rest), name, argument)
     return _filled(template, arguments)
 
 
@@ -306,17 +312,12 @@ def _filled(template: str, arguments: Sequence[exp.Expr]) -> exp.Expr:
     return tree
 
 
-def name_for(argument: exp.Expr) -> str:
-    """Return the name of an argument in ``bound_once``. Equal expressions stay equal for GROUP BY."""
-    return f"written_{sum(1 for _ in argument.find_all(exp.Lambda))}"
-
-
-def bound_once(body: exp.Expr, name: str, argument: exp.Expr) -> exp.Expr:
+def _bound_once(body: exp.Expr, name: str, argument: exp.Expr) -> exp.Expr:
     """Return an expression in which a name stands for an argument, which is the only item of a list.
 
     Args:
         body: Has the name any number of times, and no query, aggregate or window.
-        name: See ``name_for``.
+        name: The name.
         argument: The argument.
     """
     writer = exp.Lambda(this=body, expressions=[exp.to_identifier(name)])
