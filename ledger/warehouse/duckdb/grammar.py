@@ -10,6 +10,7 @@ Source: BigQuery's reference of lexical structure, query syntax, operators and d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import TokenType, exp
@@ -182,6 +183,12 @@ def check_parts(tree: exp.Query) -> None:
     """
     for node in tree.walk():
         _check_node(node)
+
+
+@lru_cache(maxsize=256)
+def check(sql: str) -> None:
+    """Check a user's statement as ``parse`` and ``check_parts`` do; a statement that was right is not parsed again."""
+    check_parts(parse(sql))
 
 
 def _check_symbols(sql: str) -> None:

@@ -121,7 +121,7 @@ class DuckDBWarehouse:
             written = sql
             sql, parameters = prepare(sql, parameters)
             if sql != written:  # SQLGlot wrote it again, in GoogleSQL
-                grammar.check_parts(grammar.parse(written))
+                grammar.check(written)
         translated = query_to_duckdb(sql, user=operation == "query")
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
