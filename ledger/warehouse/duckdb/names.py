@@ -26,12 +26,10 @@ _COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]
 _NOT_FOUND = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_MATCH = re.compile(r"(?:argument types '|function call \")([^(']+)\(([^)]*)\)")
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
-
-
+_USERS = frozenset({"current_user", "session_user"})
 #: Names that DuckDB answers though no column has them.
-_NO_COLUMNS = frozenset(["user", "current_user", "session_user", "current_role", "current_catalog", "current_schema"])
-_USERS = frozenset(["current_user", "session_user"])
-_NO_COLUMNS |= frozenset(["localtime", "localtimestamp", "current_date", "current_time", "current_timestamp", "rowid"])
+_NO_COLUMNS = _USERS | {"user", "current_role", "current_catalog", "current_schema", "rowid"}
+_NO_COLUMNS |= {"localtime", "localtimestamp", "current_date", "current_time", "current_timestamp"}
 
 
 def check_names(sql: str, tree: exp.Query) -> None:
