@@ -39,7 +39,7 @@ def html_of_object(title: str, values: Mapping[str, Any]) -> str:
 def html_of_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with a column for each key that has a value in some row; 100 rows are shown at most."""
     used = {name: None for row in rows[:_ROWS] for name, value in row.items() if value not in (None, "", [], {})}
-    return html_of_rows(title, tuple(used), [[row.get(name) for name in used] for row in rows])
+    return html_of_rows(title, tuple(used), [[row.get(name) for name in used] for row in rows[: _ROWS + 1]])
 
 
 def html_of_rows(title: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> str:
