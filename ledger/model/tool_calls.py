@@ -45,7 +45,7 @@ def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, cha
             existing.add(call_id)
             planned.append(Change("tool_call", call_id, definition))
             planned.append(Change("tool_call_status", call_id, "pending"))
-        elif (held := _value(state, call_id)) and not _arguments(held) and _arguments(definition):
+        elif (held := _value(state, call_id)) and _arguments(held) is None and _arguments(definition) is not None:
             planned.append(Change("tool_call", call_id, {**held, **definition}))
     return planned
 
@@ -110,6 +110,7 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
             session that has another name or other arguments.
     """
     listed = listed_calls(calls)
+    known = ids_in_order(state)
     taken = {call_id for call_id, definition in listed if _has_own_id(definition)}
     named = []
     for call, (call_id, definition) in zip(calls, listed, strict=True):
@@ -118,7 +119,8 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
         elif _has_own_id(definition):
             found = _checked(call_id, definition, state)
         else:
-            found = _id_for(call_id, definition, state, taken)
+            free = [it for it in known if it not in taken and _name(state, it) == definition["name"]]
+            found = _id_for(call_id, definition, state, free, taken)
         taken.add(found)
         named.append((found, definition))
     return named
@@ -130,7 +132,7 @@ def _has_own_id(definition: Mapping[str, Any]) -> bool:
 
 def _checked(call_id: str, definition: Mapping[str, Any], state: State) -> str:
     held = _value(state, call_id)
-    has_other_arguments = None not in map(_arguments, (held, definition)) and not _agree(held, definition)
+    has_other_arguments = None not in map(_arguments, (held, definition)) and _form(held) != _form(definition)
     if held and (held.get("name") != definition["name"] or has_other_arguments):
         raise InvalidInput(
             f"The tool call {call_id!r} has another name or other arguments in this session, and they are never "
@@ -139,19 +141,22 @@ def _checked(call_id: str, definition: Mapping[str, Any], state: State) -> str:
     return call_id
 
 
-def _id_for(call_id: str, definition: Mapping[str, Any], state: State, taken: Collection[str]) -> str:
+def _id_for(
+    call_id: str, definition: Mapping[str, Any], state: State, named: Sequence[str], taken: Collection[str]
+) -> str:
     """Return the id of a listed call without an id.
 
     Args:
         call_id: Its id in a session without calls.
         definition: Its definition.
         state: The session's state.
+        named: Ids, in order, of the session's calls of this name that are not taken.
         taken: Ids of other calls of the list.
     """
     if _arguments(definition) is None:
         return call_id
-    named = [it for it in ids_in_order(state) if it not in taken and _name(state, it) == definition["name"]]
-    same = (it for it in named if _agree(_value(state, it), definition))
+    form = _form(definition)
+    same = (it for it in named if _form(_value(state, it)) == form)
     planned = (it for it in named if _arguments(_value(state, it)) is None and _status(state, it) not in ANSWERED)
     new = (it for it in chain([call_id], _numbered(definition["name"])) if not _has_call(state, it) and it not in taken)
     return next(chain(same, planned, new))
@@ -162,9 +167,9 @@ def _arguments(definition: Mapping[str, Any] | None) -> Any:
     return next((it for it in map((definition or {}).get, _ARGUMENTS) if it is not None), None)
 
 
-def _agree(held: Mapping[str, Any] | None, definition: Mapping[str, Any]) -> bool:
-    """Return True if two definitions have the same arguments."""
-    return canonical(_arguments(held)) == canonical(json_form(_arguments(definition), "the arguments of a tool call"))
+def _form(definition: Mapping[str, Any] | None) -> str:
+    """Return the arguments in a definition as canonical JSON."""
+    return canonical(json_form(_arguments(definition), "the arguments of a tool call"))
 
 
 def listed_in(constraints: Any) -> Any:

@@ -78,6 +78,12 @@ def test_a_planned_call_without_arguments_gets_those_that_it_is_called_with(ledg
     assert (call.definition, call.status) == ({"name": "weather", "input": BERN, "by": "agent"}, "running")
 
 
+def test_arguments_that_are_empty_are_arguments_and_no_list_of_a_later_turn_replaces_them(ledger):
+    sid = ledger.create_session("ada", "q", fields={"constraints": {"tool_calls": [{"name": "now", "arguments": {}}]}})
+    ledger.update_constraints(sid, {"tool_calls": [{"name": "now", "arguments": {"zone": "UTC"}}]})
+    assert [call.definition["arguments"] for call in ledger.get_session(sid).calls] == [{}]
+
+
 @pytest.mark.parametrize(
     "call", [{"id": "weather", "name": "plot"}, {"call_id": "weather", "name": "weather", "arguments": ROME}]
 )
