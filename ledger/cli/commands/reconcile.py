@@ -36,7 +36,7 @@ _ON_DIVERGED = """\
 A session that diverged has two histories: one is in the ledger, both are in the warehouse. No command merges them.
   After a second restore, the ledger may have neither to its end: each is in a file that a backup replaced.
   To go on with the ledger's, do nothing. The warehouse's views show of each value the one at the higher version, of
-  whichever history, and the session cannot be archived.
+  whichever history. If the session is archived, its rows stay in the ledger, too.
   To go on with the ledger's in a session of which the views show nothing else: ledger fork SESSION_ID
   To go on with the other, take it from the file that has it, as the one that a backup replaced (ledger.db.replaced-*):
     ledger --url FILE fork SESSION_ID

@@ -303,7 +303,7 @@ VIEWS_OF_013 = {**VIEWS, "session_history": _HISTORY.replace("  idempotency_key,
 
 
 def creating(selects: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the statements that create views, by name. A view of a user's own with such a name gives way."""
+    """Return the statements that create views, by name. A view that has such a name already is replaced."""
     return tuple(
         statement
         for name, select in selects.items()
