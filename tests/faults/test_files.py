@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from ledger.stores.sqlite.schema import migrate
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock, event
 from ledger.testing.streams import START
+from support.older_files import copy_sessions
 
 
 @pytest.fixture
@@ -98,13 +98,6 @@ def test_a_damaged_database_is_an_error_with_a_way_out(path):
 # Upgrades
 
 
-def copy_made(connection: sqlite3.Connection) -> None:
-    """Copy the sessions of the attached ledger ``made`` into one of an older schema, as its release recorded them."""
-    for table in ("session_events", "session_heads", "session_state"):
-        names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
-        connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
-
-
 @pytest.mark.parametrize("schema", range(1, len(MIGRATIONS) + 1))
 def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tmp_path, schema):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
@@ -116,8 +109,7 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
     made.append("s", event(2, Change("message", "m", {"role": "user", "content": "hi"})))
     made.close()
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
-    connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
-    copy_made(connection)
+    copy_sessions(tmp_path / "made.db", connection)
     connection.close()
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert ledger.store.store_id == "store-1"
@@ -163,8 +155,7 @@ def test_dead_letters_of_an_older_schema_are_kept_and_can_be_dismissed(tmp_path)
         for number in (1, 2):
             made.append("s", event(number, Change("title", value=f"t{number}"), user_id="ada"))
     with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
-        connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
-        copy_made(connection)
+        copy_sessions(tmp_path / "made.db", connection)
         connection.execute("INSERT INTO relays (warehouse, checkpoint) VALUES (?, 2)", (warehouse,))
         letters = [(warehouse, 1, "unfit", 0, "refused"), (warehouse, 2, "lacking", 0, "asked")]
         connection.executemany("INSERT INTO relay_aside VALUES (?, ?, ?, ?, ?)", letters)
@@ -291,15 +282,8 @@ print("whole")
 """
 
 
-def test_on_a_full_file_system_what_was_acknowledged_stays(tmp_path):
-    # In a mount namespace of its own, which ends with the process.
-    own = ["unshare", "--mount"] if shutil.which("unshare") else []
-    if (
-        not own
-        or subprocess.run([*own, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True).returncode
-    ):
-        pytest.skip("no file system may be mounted here")
-    command = [*own, sys.executable, "-c", MOUNTED, str(tmp_path), str(Path(__file__).parents[1])]
+def test_on_a_full_file_system_what_was_acknowledged_stays(tmp_path, unshared):
+    command = [*unshared, sys.executable, "-c", MOUNTED, str(tmp_path), str(Path(__file__).parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     error, last = done.stdout.splitlines()

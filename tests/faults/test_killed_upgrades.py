@@ -15,6 +15,7 @@ from ledger import SessionLedger
 from ledger.stores.sqlite.migrations import IDEMPOTENCY_KEY, MIGRATIONS
 from ledger.stores.sqlite.schema import migrate
 from ledger.testing import START
+from support.older_files import copy_sessions
 
 #: Upgrades a file, and is killed before the first statement that begins with the given text.
 UPGRADE = """
@@ -45,10 +46,7 @@ def older_file(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         upto = MIGRATIONS.index(IDEMPOTENCY_KEY)
         migrate(connection, str(path), new_store_id=store_id, now=START, upto=upto)
-        connection.execute("ATTACH ? AS made", (str(made),))
-        for table in ("session_events", "session_heads", "session_state"):
-            names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
-            connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
+        copy_sessions(made, connection)
     for file in path.parent.glob("made.db*"):
         file.unlink()
 

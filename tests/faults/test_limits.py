@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -110,15 +109,11 @@ print(error, wal.stat().st_size < full / 4, ledger.get_session("s").version == f
 """
 
 
-def test_a_little_room_on_a_full_disk_is_used_to_fold_the_log_in(tmp_path):
+def test_a_little_room_on_a_full_disk_is_used_to_fold_the_log_in(tmp_path, unshared):
     """Else appends would use up what was freed, and the log would stay as large as it is."""
-    own = ["unshare", "--mount"] if shutil.which("unshare") else []
-    if (
-        not own
-        or subprocess.run([*own, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True).returncode
-    ):
-        pytest.skip("no file system may be mounted here")
-    done = subprocess.run([*own, sys.executable, "-c", MOUNTED, tmp_path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*unshared, sys.executable, "-c", MOUNTED, tmp_path], capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout, done.stderr) == ("StoreUnavailable True True\n", "")
 
 
@@ -146,14 +141,8 @@ print("then", run("list").exit_code)
 """
 
 
-def test_a_ledger_that_nobody_has_open_says_that_the_disk_is_full_if_it_is_read(tmp_path):
-    own = ["unshare", "--mount"] if shutil.which("unshare") else []
-    if (
-        not own
-        or subprocess.run([*own, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True).returncode
-    ):
-        pytest.skip("no file system may be mounted here")
-    command = [*own, sys.executable, "-c", UNREADABLE, tmp_path]
+def test_a_ledger_that_nobody_has_open_says_that_the_disk_is_full_if_it_is_read(tmp_path, unshared):
+    command = [*unshared, sys.executable, "-c", UNREADABLE, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [

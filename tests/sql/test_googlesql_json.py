@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ledger.errors import InvalidInput
-from support.sql_targets import OnDuckDB
 
 ROW = """FROM (SELECT PARSE_JSON('{"n": 1}') AS value, 'a' AS error, JSON '2' AS j) AS t"""
 #: Statements that take JSON for text, and what the message names.
@@ -72,13 +69,6 @@ ANSWERED = {
     f"SELECT JSON_TYPE(j) AS v {ROW} WHERE JSON_TYPE(value) = 'object'": "number",
     f"SELECT v {ROW}, UNNEST([1]) AS v WHERE t.error IN ('a') AND CASE error WHEN 'a' THEN TRUE END": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDuckDB]:
-    opened = OnDuckDB(tmp_path_factory.mktemp("json"))
-    with opened.kept_open():
-        yield opened
 
 
 @pytest.mark.duckdb

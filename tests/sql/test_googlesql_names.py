@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ledger.errors import InvalidInput
 from support.googlesql import GoogleSql
-from support.sql_targets import OnDuckDB
 
 TWO = "FROM (SELECT 1 AS a, 7 AS b UNION ALL SELECT 2, 7) AS x"
 FIELDS = "[STRUCT(5 AS p), STRUCT(6)]"
@@ -70,13 +67,6 @@ REFUSED = (
     f"SELECT b, SUM(a) AS a {TWO} GROUP BY b HAVING SUM(a) > 2",
     f"SELECT b, SUM(a) AS a {TWO} GROUP BY b ORDER BY SUM(a)",
 )
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDuckDB]:
-    opened = OnDuckDB(tmp_path_factory.mktemp("names"))
-    with opened.kept_open():
-        yield opened
 
 
 @pytest.fixture(scope="module")

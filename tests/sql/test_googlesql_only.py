@@ -5,14 +5,11 @@ Google's reference implementation judges: it refuses what a file refuses as no G
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
 from support.googlesql import GoogleSql
-from support.sql_targets import OnDuckDB
 
 ROW = "FROM (SELECT 1 AS a, 2 AS b)"
 PAIR = "FROM (SELECT 1 AS a) AS t"
@@ -155,13 +152,6 @@ SAME = (
     "(SELECT COUNT(*) FROM (SELECT [5, 6] AS l), UNNEST(l))",
     "(SELECT DATE_ADD(made_at, INTERVAL 1 DAY) FROM (SELECT DATE '2024-01-02' AS made_at))",
 )
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDuckDB]:
-    opened = OnDuckDB(tmp_path_factory.mktemp("duckdb"))
-    with opened.kept_open():
-        yield opened
 
 
 @pytest.mark.duckdb

@@ -10,30 +10,21 @@ import pytest
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.coverage import REFUSED_PREFIXES, functions
 from support.googlesql_cases import CASES, ROWS, STATEMENTS
-from support.sql_targets import OnDuckDB
 
 ANSWERED = {name: note for name, note in functions() if not note.startswith("refused")}
 #: Functions that another test calls.
 ELSEWHERE = {"SEARCH", "ERROR"}
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A warehouse that stays open for all expressions."""
-    warehouse = OnDuckDB(tmp_path_factory.mktemp("reference"))
-    with warehouse.kept_open():
-        yield warehouse
-
-
 @pytest.mark.duckdb
 @pytest.mark.parametrize("chapter", CASES)
-def test_expressions_have_the_values_of_googles_reference(shared, chapter):
+def test_expressions_have_the_values_of_googles_reference(file, chapter):
     wrong = []
     for expression, expected in CASES[chapter]:
         sql = f"SELECT {expression} AS v" + (f" FROM {ROWS}" if chapter == "Aggregates" else "")
         found: Any
         try:
-            ((found,),) = shared.query(sql).rows
+            ((found,),) = file.query(sql).rows
         except InvalidInput:
             found = "REFUSED"
         if (found, type(found)) != (expected, type(expected)):
@@ -43,8 +34,8 @@ def test_expressions_have_the_values_of_googles_reference(shared, chapter):
 
 @pytest.mark.duckdb
 @pytest.mark.parametrize(("sql", "rows"), STATEMENTS)
-def test_statements_have_the_rows_of_googles_reference(shared, sql, rows):
-    assert shared.query(sql).rows == rows
+def test_statements_have_the_rows_of_googles_reference(file, sql, rows):
+    assert file.query(sql).rows == rows
 
 
 def test_every_function_that_is_said_to_be_answered_has_a_case():
@@ -55,11 +46,11 @@ def test_every_function_that_is_said_to_be_answered_has_a_case():
 
 
 @pytest.mark.duckdb
-def test_every_function_that_is_said_to_be_refused_is_refused(shared):
+def test_every_function_that_is_said_to_be_refused_is_refused(file):
     refused = [name for name, note in functions() if note.startswith("refused")]
     for name in [*refused, *(f"{prefix}ANYTHING" for prefix in REFUSED_PREFIXES)]:
         with pytest.raises(InvalidInput, match=r"is not answered over a DuckDB file|not valid GoogleSQL"):
-            shared.query(f"SELECT {name}(1) AS v")
+            file.query(f"SELECT {name}(1) AS v")
 
 
 UNKNOWN = {
@@ -87,9 +78,9 @@ UNKNOWN = {
 
 @pytest.mark.duckdb
 @pytest.mark.parametrize("sql", UNKNOWN)
-def test_a_refusal_suggests_the_ledgers_names_and_no_engines(shared, sql):
+def test_a_refusal_suggests_the_ledgers_names_and_no_engines(file, sql):
     with pytest.raises(InvalidInput) as raised:
-        shared.query(sql)
+        file.query(sql)
     message = str(raised.value)
     assert UNKNOWN[sql] in message
     for internal in ("Candidate", "Binder", "Catalog", "main.", "LINE 1", "VARCHAR", "BIGINT", "octet_length"):

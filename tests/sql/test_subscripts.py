@@ -82,13 +82,6 @@ VALUES: list[tuple[str, Any]] = [
 PARAMETERS = {"doc": DOC, "one": 1, "field": "o", "words": ["a", "b"]}
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    warehouse = OnDuckDB(tmp_path_factory.mktemp("subscripts"))
-    with warehouse.kept_open():
-        yield warehouse
-
-
 def answer(warehouse: OnDuckDB, expression: str) -> Any:
     used = {name: value for name, value in PARAMETERS.items() if f"@{name}" in SOURCE + expression}
     ((found,),) = warehouse.query(f"SELECT {expression} AS x FROM {SOURCE} AS d", used).rows
@@ -96,11 +89,11 @@ def answer(warehouse: OnDuckDB, expression: str) -> Any:
 
 
 @pytest.mark.duckdb
-def test_elements_are_those_of_googles_reference_implementation(shared):
+def test_elements_are_those_of_googles_reference_implementation(file):
     wrong = []
     for expression, expected in VALUES:
         try:
-            found = answer(shared, expression)
+            found = answer(file, expression)
         except InvalidInput as error:
             found = str(error)
         if found != expected:
@@ -123,9 +116,9 @@ REFUSED = {
 
 @pytest.mark.duckdb
 @pytest.mark.parametrize("expression", REFUSED)
-def test_a_subscript_that_bigquery_refuses_is_refused(shared, expression):
+def test_a_subscript_that_bigquery_refuses_is_refused(file, expression):
     with pytest.raises(InvalidInput) as raised:
-        answer(shared, expression)
+        answer(file, expression)
     assert REFUSED[expression] in str(raised.value)
 
 

@@ -22,6 +22,7 @@ from ledger.stores.sqlite.migrations import MIGRATIONS
 from ledger.stores.sqlite.schema import migrate
 from ledger.stores.sqlite.views import VIEWS
 from ledger.testing import START, CountedIds, SetClock
+from support.older_files import copy_sessions
 
 SHARED = ("sessions", "messages", "tool_calls", "session_history")
 SHELL = shutil.which("sqlite3")
@@ -248,10 +249,7 @@ def test_a_ledger_of_an_older_schema_gets_the_views(path: Path, tmp_path: Path, 
         made.add_message("s", "user", "hello")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, "ledger.db", new_store_id="store", now=START, upto=schema)
-        connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
-        for table in ("session_events", "session_heads", "session_state"):
-            names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
-            connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
+        copy_sessions(tmp_path / "made.db", connection)
     with SessionLedger.open(f"sqlite:///{path}"):
         assert by_module(path, "SELECT question FROM sessions") == [("why?",)]
         assert by_module(path, "SELECT text FROM messages") == [("hello",)]
