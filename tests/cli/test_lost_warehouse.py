@@ -82,11 +82,13 @@ def test_who_gives_up_a_lost_file_gets_a_new_one(shell: Shell, file: Path) -> No
 
 
 def test_without_archived_sessions_a_lost_file_is_filled_again(shell: Shell, tmp_path: Path) -> None:
-    other = f"duckdb:///{tmp_path}/other.duckdb"
+    other = tmp_path / "other.duckdb"
     shell.ok("new", "How many orders?")
     for _ in range(2):
-        shell.ok("sync", "--warehouse", other)
-        Path(tmp_path, "other.duckdb").unlink()
+        shell.ok("sync", "--warehouse", f"duckdb:///{other}")
+        with duckdb.connect(str(other)) as connection:
+            assert connection.execute("SELECT question FROM sessions").fetchall() == [("How many orders?",)]
+        other.unlink()
 
 
 def test_a_background_relay_says_it_and_the_rows_wait(shell: Shell, file: Path) -> None:

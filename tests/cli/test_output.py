@@ -163,5 +163,6 @@ def test_a_command_without_a_stdout_works_and_an_export_says_that_it_has_nowhere
         done = subprocess.run(["bash", "-c", line], env=environment(shell), check=False, timeout=60)
         assert done.returncode == code, args
         assert error in (None, (tmp_path / "err").read_text()), args
-    done = subprocess.run(["bash", "-c", f"{command} show {recorded} 2>&-"], env=environment(shell), check=False)
+    line = f"{command} show {recorded} 2>&-"
+    done = subprocess.run(["bash", "-c", line], env=environment(shell), check=False, timeout=60)
     assert done.returncode == 0

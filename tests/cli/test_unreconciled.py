@@ -96,7 +96,7 @@ def test_an_append_to_a_restored_file_warns_once_in_a_process(
 def test_no_kill_leaves_a_restored_file_without_the_mark(shell: Shell, backup: Path) -> None:
     environment = os.environ | {"LEDGER_URL": shell.url}
     arguments = [sys.executable, "-c", KILLED, "restore-backup", str(backup)]
-    killed = subprocess.run(arguments, env=environment, check=False, stdout=subprocess.DEVNULL)
+    killed = subprocess.run(arguments, env=environment, check=False, stdout=subprocess.DEVNULL, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert shell.json("list")["sessions"][0]["version"] == 2
     assert command(shell) in shell("status").stdout

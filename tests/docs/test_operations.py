@@ -38,7 +38,7 @@ def test_a_ledger_is_shared_in_a_group_as_the_page_says(tmp_path: Path) -> None:
     names = {each.name for each in folder.iterdir()}
     assert names == {"shop.db", "shop.db-turn", "shop.db-turn-queue"}
     recipe = recipe.replace("agents", str(os.getgid()))
-    subprocess.run(["/bin/sh", "-ec", recipe], cwd=tmp_path, check=True)
+    subprocess.run(["/bin/sh", "-ec", recipe], cwd=tmp_path, check=True, timeout=60)
     with SessionLedger(folder / "shop.db") as ledger:
         ledger.create_session("ada", question="q")
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
