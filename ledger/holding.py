@@ -4,14 +4,19 @@ A signal handler, as for Ctrl-C or a time limit, may raise an exception between 
 block. ``with threading.Lock()`` always releases the lock, but may wait forever. ``acquire(timeout=...)`` has a limit,
 but an exception between its return and the next ``try`` leaves the lock held forever. ``TimedLock`` has a limit and
 always releases the lock. ``ending`` always releases a resource.
+
+If the exception strikes after the generator of a context manager has yielded but before the block has begun, the
+generator stays suspended until the exception is dropped, which may be late: a notebook keeps the last one.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
 
@@ -36,13 +41,26 @@ def ending(end: Callable[[], object]) -> Iterator[None]:
 
 
 class _Holder:
-    """One block that holds the lock, or waits for it."""
+    """One block that holds the lock, or waits for it.
 
-    __slots__ = ("done", "thread")
+    Args:
+        thread: Its thread.
+        frame: The call of the function with the block; None for a fork, which has no block.
+    """
 
-    def __init__(self, thread: int) -> None:
+    __slots__ = ("done", "frame", "thread")
+
+    def __init__(self, thread: int, frame: FrameType | None = None) -> None:
         self.thread = thread
+        self.frame = frame
         self.done = False
+
+    def has_left(self) -> bool:
+        """Return True if this thread has left the function with the block, because an exception struck its ends."""
+        called: FrameType | None = sys._getframe()
+        while called is not None and called is not self.frame:
+            called = called.f_back
+        return self.frame is not None and called is None
 
 
 class TimedLock:
@@ -61,7 +79,7 @@ class TimedLock:
 
     @contextmanager
     def held(self, seconds: float) -> Iterator[None]:
-        """Context manager that holds the lock for its block.
+        """Context manager that holds the lock for its block. Use it in a ``with`` statement only.
 
         Args:
             seconds: Maximum seconds to wait for the lock.
@@ -70,12 +88,13 @@ class TimedLock:
             StoreUnavailable: Another thread has held the lock for the whole time.
             StoreRejected: This thread holds the lock already, because a signal handler interrupted its block.
         """
-        holder = _Holder(threading.get_ident())
+        holder = _Holder(threading.get_ident(), sys._getframe(2))  # of who calls contextlib, which calls this
         try:
             self._wait(holder, seconds)
             yield
         finally:
             holder.done = True  # an assignment: no exception can strike before it
+            holder.frame = None
 
     def hold_for_fork(self, deadline: float) -> bool:
         """Hold the lock until ``release_after_fork``. See ``ledger.forking``, which calls one after the other.
@@ -102,6 +121,9 @@ class TimedLock:
         while not self._take(holder):
             present = self._holder
             if present.thread == holder.thread and not present.done:
+                if present.has_left():
+                    present.done = True
+                    continue
                 raise StoreRejected(
                     f"This thread uses {self._name} already: a signal handler called the ledger during another call. "
                     "Set a flag or raise in the handler, and make the call afterwards."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ledger.clock import Clock, utc_now
+from ledger.errors import StoreRejected
 from ledger.holding import ending
 from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
@@ -109,7 +110,8 @@ class AttachedWarehouse:
         Before it closes, the background relay ships waiting rows for at most ``seconds``.
 
         Returns:
-            The number of rows that still wait; always 0 without a background relay.
+            The number of rows that still wait. 0 without a background relay, and in a forked child that may not use the
+            store: there they wait for the parent's relay.
         """
         if "opened" in self.__dict__:
             self.opened.close()
@@ -118,7 +120,11 @@ class AttachedWarehouse:
         ended = self._background.close(seconds)
         cut_off = self._background.cut_off
         self._background = None
-        status = self.status()
+        try:
+            status = self.status()
+        except StoreRejected as error:
+            log.warning("The rows that wait for %s were not counted: %s", self.url, error)
+            return 0
         waiting = status.waiting_rows
         if waiting:
             why = status.last_error or f"close() ended after {seconds:g} s"

@@ -77,6 +77,23 @@ def test_a_file_of_a_newer_duckdb_may_be_moved_away_and_is_filled_again(shell: S
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 1}]
 
 
+def test_a_damaged_file_is_called_so_and_what_to_do_depends_on_whether_sessions_are_archived_in_it(
+    shell: Shell,
+) -> None:
+    archived(shell)
+    file = shell.path.with_suffix(".duckdb")
+    content = bytearray(file.read_bytes())
+    content[12288 + 8 : 12288 + 4096] = bytes(4088)  # a part of the first block, which has a checksum
+    file.write_bytes(content)
+    failed = shell("sql", "SELECT COUNT(*) AS n FROM sessions")
+    assert failed.exit_code == 12
+    assert f"{file} is damaged (IO Error: Corrupt database file: " in failed.stderr
+    assert "Restore it from a backup; or move it away, and the ledger fills a new one, unless" in failed.stderr
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["status"]) == (1, "problem")
+    assert findings["duckdb"]["remedy"].startswith("keep the file: 1 archived session may be in it alone")
+
+
 def test_a_file_in_which_sessions_are_archived_is_not_to_be_deleted(shell: Shell) -> None:
     archived(shell)
     file = shell.path.with_suffix(".duckdb")

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -121,8 +121,17 @@ def test_forks_beside_busy_threads_lose_nothing_however_the_children_end(tmp_pat
     assert whole == [("ok",)]
 
 
-def forked_in_a_handler(ledger: SessionLedger, within: str) -> list[str]:
-    """Fork in a signal handler that strikes within a call of this thread; what the child said of the ledger."""
+def uses(ledger: SessionLedger) -> list[Callable[[], object]]:
+    """Ways to use the ledger, and to open its file again."""
+    return [
+        lambda: ledger.add_message("s", "user", "child").version,
+        lambda: ledger.get_session("s").version,
+        lambda: SessionLedger.open(f"sqlite:///{ledger.store.path}").get_session("s").version,
+    ]
+
+
+def forked_in_a_handler(ledger: SessionLedger, within: str, acts: list[Callable[[], object]]) -> list[str]:
+    """Fork in a signal handler that strikes within a call of this thread; what the child's acts returned or raised."""
     reader, writer = os.pipe()
     pids: list[int] = []
 
@@ -130,14 +139,9 @@ def forked_in_a_handler(ledger: SessionLedger, within: str) -> list[str]:
         pids.append(os.fork())
         if pids[-1] == 0:
             said = []
-            path = ledger.store.path
-            for act in (
-                lambda: str(ledger.add_message("s", "user", "child").version),
-                lambda: str(ledger.get_session("s").version),
-                lambda: str(SessionLedger.open(f"sqlite:///{path}").get_session("s").version),
-            ):
+            for act in acts:
                 try:
-                    said.append(act())
+                    said.append(str(act()))
                 except Exception as error:  # noqa: BLE001 - it is what is said
                     said.append(f"{type(error).__name__}: {error}")
             os.write(writer, "\n".join(said).encode())
@@ -170,15 +174,26 @@ def ledger(tmp_path: Path) -> Iterator[SessionLedger]:
 
 
 def test_a_child_forked_within_an_append_of_its_thread_may_not_use_the_file_by_any_name(ledger):
-    said = forked_in_a_handler(ledger, "_run")
+    said = forked_in_a_handler(ledger, "_run", uses(ledger))
     assert len(said) == 3
     assert all(each.startswith("StoreRejected: This process was forked while") for each in said)
     assert ledger.add_message("s", "user", "parent").version == 2
     assert ledger.get_session("s").version == 2
 
 
+def test_a_child_that_may_not_use_the_file_closes_its_ledger_without_an_error(tmp_path):
+    url = f"sqlite:///{tmp_path}/l.db"
+    with SessionLedger.open(url, warehouse=f"duckdb:///{tmp_path}/w.duckdb", relay="background") as ledger:
+        ledger.create_session("ada", "q", session_id="s")
+        used, *closed = forked_in_a_handler(ledger, "_run", [*uses(ledger)[:1], ledger.close, ledger.close])
+        assert used.startswith("StoreRejected: This process was forked while")
+        assert closed == ["0", "0"]
+        ledger.add_message("s", "user", "parent")
+        assert ledger.close(drain=30) == 0
+
+
 def test_a_child_forked_within_a_read_of_its_thread_reads_and_writes_and_the_read_goes_on(ledger):
-    assert forked_in_a_handler(ledger, "_read") == ["2", "2", "2"]
+    assert forked_in_a_handler(ledger, "_read", uses(ledger)) == ["2", "2", "2"]
     assert ledger.add_message("s", "user", "parent").version == 3
 
 

@@ -140,7 +140,8 @@ class Process:
             self.disk.stop()
             self.child(token, ending, self.ledger)
         except BaseException:  # noqa: BLE001 - it never goes on as a second worker
-            traceback.print_exc()
+            failed = Journal(self.folder / f"{token}-{ending}-failed.journal")
+            failed.write("violation", "a child failed", f"{token} {ending}: {traceback.format_exc()[-2500:]}")
         finally:
             os._exit(1)
 
@@ -215,9 +216,15 @@ class Process:
         self.disk.stop()
 
     def _some_size(self) -> int:
-        """A size at which a write to the ledger's files strikes soon, at any byte."""
+        """A size at which a write to the ledger's files strikes soon, at any byte.
+
+        Not within the DuckDB file: DuckDB rewrites the block of its metadata in place, so that a part of that write
+        leaves a file that cannot be opened. No limit and no full disk does that to bytes that a file has already.
+        """
         sizes = [path.stat().st_size for path in self.folder.glob("ledger.db*") if path.suffix != ".db-turn"]
-        return max(4096, self.chance.choice(sizes) + self.chance.randrange(-5000, 20_000))
+        warehouse = self.folder / "warehouse.duckdb"
+        least = warehouse.stat().st_size if warehouse.exists() else 4096
+        return max(least, self.chance.choice(sizes) + self.chance.randrange(-5000, 20_000))
 
     def _jump(self) -> None:
         kind = self.chance.choice([*JUMPS, ""])

@@ -76,6 +76,20 @@ def test_a_lock_held_for_a_fork_is_refused_to_blocks_until_it_is_released():
         pass
 
 
+def test_a_lock_is_free_for_its_thread_while_an_exception_that_struck_as_the_block_began_is_kept():
+    lock, kept = TimedLock("it"), []
+
+    def struck():
+        kept.append(lock.held(0))
+        kept[0].__enter__()  # an exception before the block begins leaves the generator as it is now
+        with pytest.raises(StoreRejected), lock.held(0):
+            pass
+
+    struck()
+    with lock.held(0), pytest.raises(StoreRejected), lock.held(0):
+        pass
+
+
 @monitored
 def test_a_lock_is_free_after_an_interruption_anywhere():
     lock = TimedLock("it")

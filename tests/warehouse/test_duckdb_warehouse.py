@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_whoever_reads_a_file_that_this_process_is_writing_need_not_wait(tmp_pat
         assert DuckDBWarehouse(path, retry_timeout=0).query("SELECT COUNT(*) AS n FROM session_events").rows == [(0,)]
         connection.execute("INSERT INTO relay_batches VALUES ('store', 1, 'digest')")
     with DuckDBWarehouse(path, retry_timeout=0).reading() as reader:
-        assert reader.execute("SELECT seq FROM relay_batches").fetchall() == [(1,)]
+        assert reader.execute("SELECT seq FROM relay_batches").rows == [(1,)]
 
 
 def test_readers_who_relieve_one_another_keep_no_writer_out(tmp_path):
@@ -198,7 +199,7 @@ def test_whoever_still_reads_when_the_writer_is_done_reads_on(tmp_path):
     with contextlib.ExitStack() as stack:
         with warehouse.kept_open():
             connection = stack.enter_context(warehouse.reading())
-        assert connection.execute("SELECT COUNT(*) FROM sessions").fetchall() == [(0,)]
+        assert connection.execute("SELECT COUNT(*) FROM sessions").rows == [(0,)]
     with duckdb.connect(str(warehouse.path)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM sessions").fetchall() == [(0,)], "nothing holds the file"
 
@@ -231,6 +232,41 @@ assert os.waitpid(child, 0)[1] == 0
 assert warehouse.query("SELECT COUNT(*) AS n FROM sessions").rows == [(0,)]
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
+def test_after_exceptions_of_signal_handlers_in_the_midst_of_statements_the_file_is_closed_and_can_be_opened(tmp_path):
+    # In a process of its own: DuckDB would wait without end, where no time limit of Python's can strike.
+    program = f"""
+import signal, time
+import duckdb, pyarrow
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+class TimeLimit(BaseException):
+    pass
+
+def strike(*_):
+    raise TimeLimit
+
+signal.signal(signal.SIGALRM, strike)
+warehouse = DuckDBWarehouse({str(tmp_path / "ledger.duckdb")!r})
+warehouse.create()
+batch = pyarrow.table({{"store_id": [str(n) for n in range(2000)]}})
+for number in range(60):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.008 + number / 2000)
+        with warehouse.writing(batch) as connection:
+            while True:
+                connection.execute("INSERT OR REPLACE INTO relay_batches SELECT store_id, 1, 'd' FROM batch")
+    except TimeLimit:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    duckdb.connect(str(warehouse.path)).close()  # nothing has it open
+assert warehouse.query("SELECT COUNT(*) AS n FROM session_events").rows == [(0,)]
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -18,15 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ledger import forking
 from ledger.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.holding import TimedLock, ending
-
-if TYPE_CHECKING:
-    import duckdb
+from ledger.warehouse.duckdb.connection import Connection
 
 #: DuckDB's settings. The first two matter if the path names a SQLite file, such as a ledger. Without them DuckDB would
 #: download an extension and open the file with a second copy of SQLite in this process. The second copy would release
@@ -54,7 +51,7 @@ class _Use:
     __slots__ = ("connection", "process", "thread")
 
     def __init__(self) -> None:
-        self.connection: duckdb.DuckDBPyConnection | None = None
+        self.connection: Connection | None = None
         self.process = os.getpid()
         self.thread = threading.get_ident()
 
@@ -92,7 +89,7 @@ class DuckDBFile:
     def _start(self) -> None:
         self._creating = TimedLock(f"the tables of {self._path}")
         self._opening = TimedLock(f"the file {self._path}")  # held while a connection is opened or the writer closed
-        self._writer: duckdb.DuckDBPyConnection | None = None
+        self._writer: Connection | None = None
         self._waiting: set[_Use] = set()  # blocks that wait to write
         self._writing: set[_Use] = set()  # blocks that keep the file open for writing
         self._cursors: set[_Use] = set()  # blocks with a cursor of the writer; closing the writer would close it
@@ -135,7 +132,7 @@ class DuckDBFile:
             yield
 
     @contextmanager
-    def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+    def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[Connection]:
         """Context manager that opens a connection for its block, and closes it after the block.
 
         If this process has the file open for writing, the connection is a cursor of the writer. Otherwise it is a
@@ -171,10 +168,6 @@ class DuckDBFile:
             ) from error
         except duckdb.Error as error:  # one that the block did not translate
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
-        except RuntimeError as error:
-            if error.__cause__ is None or str(error) != "Query interrupted":
-                raise
-            raise error.__cause__ from None  # DuckDB wraps what a signal handler raised
 
     def before_fork(self, deadline: float) -> bool:
         """Block new connections, and wait until no connection is open; see ``ledger.forking``.
@@ -283,9 +276,13 @@ class DuckDBFile:
     def _close_writer(self) -> None:
         """Close the writer if no block uses it. The caller holds the lock."""
         if not self._writing and not self._cursors:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                writer.close()
+            with ending(self._end_writer):
+                pass
+
+    def _end_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _retry(self, attempt: Callable[[], bool], retry_timeout: float, pause: Callable[[float], None]) -> None:
         """Call ``attempt`` until it returns True, for a limited time."""
@@ -318,7 +315,7 @@ class DuckDBFile:
                     )
             pause(_PAUSE)
 
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, *, read_only: bool) -> Connection:
         """Open a connection. A process's connections share a DuckDB instance, which the first one configures."""
         import duckdb
 
@@ -328,11 +325,11 @@ class DuckDBFile:
                 "uses the warehouse, or start the process with the method spawn."
             )
         is_new = not read_only and not self._path.exists()
-        connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
+        connection = Connection(duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG))
         try:
             if is_new:  # its owner's alone, before it has rows
                 self._path.chmod(0o600)
-            if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
+            if not connection.execute(_IS_LOCKED).rows[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also applies to cursors
                 # Each checkpoint rewrites the last row group and the metadata of all others. At DuckDB's default of
                 # 16 MB a relay does so two or three times per row group; at 64 MB it still takes 1.5 times as long as
@@ -360,5 +357,10 @@ def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
             f"{path} was written by a newer DuckDB than the {duckdb.__version__} that is installed. Install "
             "that one; or move the file away, and the ledger fills a new one, unless sessions of a ledger are archived "
             "in it: `ledger doctor` says what it knows of that."
+        )
+    if "Corrupt database file" in str(error):
+        return ConfigurationError(
+            f"{path} is damaged ({lines[0]}). Restore it from a backup; or move it away, and the ledger fills a new "
+            "one, unless sessions of a ledger are archived in it: `ledger doctor` says what it knows of that."
         )
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {lines[0]}")

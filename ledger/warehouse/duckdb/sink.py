@@ -126,7 +126,7 @@ class DuckDBSink:
         after = max(before, batch.last), batch.digest
         try:
             with self._warehouse.writing(content) as connection:
-                found = connection.execute(_LAST_BATCH, [self._store_id]).fetchall()
+                found = connection.execute(_LAST_BATCH, [self._store_id]).rows
                 if _format_state(found) != sink_state:
                     raise StreamEnded(
                         f"{self._warehouse.path} has rows of this store from another relay; this relay recovers."
@@ -159,7 +159,7 @@ class DuckDBSink:
 
     def _read_state(self, store_id: str) -> str:
         with self._warehouse.reading() as connection:
-            return _format_state(connection.execute(_LAST_BATCH, [store_id]).fetchall())
+            return _format_state(connection.execute(_LAST_BATCH, [store_id]).rows)
 
 
 def _import_modules() -> None:

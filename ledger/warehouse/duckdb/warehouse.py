@@ -20,11 +20,11 @@ from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.duckdb.connection import Connection
 from ledger.warehouse.duckdb.file import Cancellation, file_at
 from ledger.warehouse.schema import missing_columns
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow
 
 #: Tables that are not in the catalog: ``relay_batches`` holds the last batch of each store, and ``catalog_state`` the
@@ -93,7 +93,7 @@ class DuckDBWarehouse:
         with self._file.creating(), self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
-            if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
+            if connection.execute("SELECT digest FROM catalog_state").rows != [(digest,)]:
                 _create_objects(connection)
                 connection.execute("DELETE FROM catalog_state")
                 connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
@@ -148,9 +148,9 @@ class DuckDBWarehouse:
             MissingExtra: DuckDB is not installed.
         """
         with self._reader() as connection:
-            if not _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'session_events'"):
+            if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'session_events'").rows:
                 return 0
-            return int(_rows(connection, "SELECT COUNT(*) FROM session_events")[0][0])
+            return int(connection.execute("SELECT COUNT(*) FROM session_events").rows[0][0])
 
     def close(self) -> None:
         """Do nothing: no connection is open between calls."""
@@ -167,21 +167,23 @@ class DuckDBWarehouse:
         if not self.path.exists():
             return False
         with self._reader() as connection:
-            exists = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'")
-            return bool(exists) and _rows(connection, "SELECT digest FROM catalog_state") == [(_catalog_digest(),)]
+            exists = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").rows
+            return bool(exists) and connection.execute("SELECT digest FROM catalog_state").rows == [
+                (_catalog_digest(),)
+            ]
 
     @contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def reading(self) -> Iterator[Connection]:
         """Context manager that opens a connection for its block. If need be, it first creates the ledger's objects."""
         self.ensure_created()
         with self._reader() as connection:
             yield connection
 
-    def _reader(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    def _reader(self) -> AbstractContextManager[Connection]:
         return self._file.reader(self._retry_timeout, self._pause)
 
     @contextmanager
-    def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(self, batch: pyarrow.Table | None = None) -> Iterator[Connection]:
         """Context manager that runs its block in one transaction. The block's SQL can use ``batch`` as a table.
 
         Raises:
@@ -216,37 +218,27 @@ def _catalog_digest() -> str:
     return f"{_TRANSLATION_VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _create_objects(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_objects(connection: Connection) -> None:
     """Create missing tables and columns, and replace views and functions."""
     from ledger.warehouse.duckdb.dialect import changes_to_duckdb, statement_to_duckdb
 
     for item in catalog.objects():
         connection.execute(statement_to_duckdb(item))
         if item.kind == "table":
-            present = (name for (name,) in _rows(connection, _COLUMNS_OF, item.name))
+            present = (name for (name,) in connection.execute(_COLUMNS_OF, [item.name]).rows)
             for adding in missing_columns(item, present).values():
                 for statement in changes_to_duckdb(adding):
                     connection.execute(statement)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Run a statement and return all of its rows.
-
-    Since DuckDB 2.0 a connection cannot run a statement while the result of another is only partly read.
-    """
-    return connection.execute(sql, list(values)).fetchall()
-
-
-def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], source: str) -> Answer:
+def _run_query(connection: Connection, sql: str, values: dict[str, Any], source: str) -> Answer:
     import duckdb
 
     from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
     from ledger.warehouse.duckdb.scopes import UNNAMED
 
     try:
-        result = connection.execute(sql, values) if values else connection.execute(sql)
-        description = result.description or []
-        rows = result.fetchall()
+        rows, description = connection.execute(sql, values)
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException) as error:
         from ledger.warehouse.duckdb.names import describe
         from ledger.warehouse.statement import check_query
@@ -274,7 +266,7 @@ def _to_duckdb(value: Any) -> Any:
     return [_to_duckdb(item) for item in value] if isinstance(value, list) else value
 
 
-def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+def _roll_back(connection: Connection) -> None:
     import duckdb
 
     try:
