@@ -6,6 +6,9 @@ EIO, before or after a part of the bytes, or writes fewer bytes than it was give
 kernel's own fault (RLIMIT_FSIZE): a write across the limit is short and the next one fails with EFBIG, in every file of
 the process. A synced write that fails is not played: SQLite does not call ``fsync`` through its table.
 
+No exception may strike a thread while a fault of SQLite's is played: after an exception in a function that C calls,
+ctypes returns whatever the function returned before, and SQLite takes bytes for written that are not.
+
 Source: https://www.sqlite.org/c3ref/vfs.html
 """
 
@@ -17,12 +20,15 @@ import errno
 import os
 import random
 import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
 #: Faults of SQLite's own files, and the one of all files.
 OF_SQLITE = ("disk_full", "io_error", "short_write")
 OF_ALL_FILES = ("size_limit",)
+#: Seconds within which a write that had begun when the fault ended has returned.
+_LAST_CALLS = 0.2
 
 _WRITE = ctypes.CFUNCTYPE(
     ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, use_errno=True
@@ -59,6 +65,7 @@ class DiskFaults:
         self._chance = chance
         self._struck = struck
         self._playing = ""
+        self._stopped = 0.0
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         self._vfs = _find_vfs()
         self._writes: list[tuple[bytes, Any, Any]] = []  # name, the system's function, the one in its place
@@ -72,6 +79,11 @@ class DiskFaults:
     def kinds(self) -> tuple[str, ...]:
         """What can be played here: the faults of SQLite's files only if its symbols can be found."""
         return (*(OF_SQLITE if self._writes else ()), *OF_ALL_FILES)
+
+    @property
+    def may_be_called(self) -> bool:
+        """Whether SQLite may be in a function of this module, or about to be."""
+        return bool(self._playing) or time.monotonic() < self._stopped + _LAST_CALLS
 
     def play(self, kind: str, *, size: int = 0) -> None:
         """Begin to play a fault.
@@ -92,6 +104,7 @@ class DiskFaults:
         """Have the disk work again."""
         resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
         if self._playing:
+            self._stopped = time.monotonic()
             self._playing = ""
             self._replace({name: None for name, _, _ in self._writes})
 
@@ -105,7 +118,6 @@ class DiskFaults:
 
     def _in_place_of(self, real: Any) -> Callable[[int, int, int, int], int]:
         def write(file: int, data: int, count: int, offset: int) -> int:
-            """Write or not; if an exception strikes in here, ctypes returns 0, which SQLite takes for a full disk."""
             kind = self._playing
             if not kind or self._chance.random() < 0.5:
                 return _call(real, file, data, count, offset)

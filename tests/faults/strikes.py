@@ -17,6 +17,8 @@ _set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc  # holds the GIL
 
 
 STRUCK = (TimeLimit, Interruption)
+#: Seconds after which an alarm that may not strike yet is sent again.
+_LATER = 0.01
 
 
 class Target:
@@ -24,10 +26,16 @@ class Target:
 
     Args:
         struck: Called with ``signal`` or ``thread`` when an exception strikes.
+        may_strike: Asked at that moment; while it says no, the exception waits.
+
+    Attributes:
+        on_its_way: True from the moment at which an exception is set for another thread until its call has ended.
     """
 
-    def __init__(self, struck: Callable[[str], object]) -> None:
+    def __init__(self, struck: Callable[[str], object], may_strike: Callable[[], bool] = lambda: True) -> None:
         self._struck = struck
+        self._may_strike = may_strike
+        self.on_its_way = False
         self._id = ctypes.c_ulong(threading.get_ident())
         self._is_main = threading.current_thread() is threading.main_thread()
         self._due = 0.0  # when a call of another thread than the main one is struck; 0 for never
@@ -64,12 +72,13 @@ class Target:
     def strike_if_due(self) -> None:
         """Strike the thread if it is time; called by another thread, again and again."""
         due = self._due
-        if not due or time.monotonic() < due:
+        if not due or time.monotonic() < due or not self._may_strike():
             return
         self._setting = True  # before the flag is read: see _disarm
         if self._armed:
             self._due = 0.0
             self._armed = False
+            self.on_its_way = True
             self._struck("thread")
             _set_exception(self._id, ctypes.py_object(self._error))
         self._setting = False
@@ -91,9 +100,12 @@ class Target:
         while self._setting:  # an exception may be on its way
             time.sleep(0)
         _set_exception(self._id, None)  # one that has not struck yet never will
+        self.on_its_way = False
 
     def _on_alarm(self, *_: Any) -> None:
-        if self._armed:
+        if not self._may_strike():
+            signal.setitimer(signal.ITIMER_REAL, _LATER)
+        elif self._armed:
             self._armed = False
             self._struck("signal")
             raise self._error

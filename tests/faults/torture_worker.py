@@ -21,7 +21,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from faults.disk_faults import OF_ALL_FILES, DiskFaults
+from faults.disk_faults import OF_ALL_FILES, OF_SQLITE, DiskFaults
 from faults.strikes import Target
 from faults.torture_actions import Actions, Seen
 from faults.torture_board import ACTIONS, CHILDREN, END, PROCESSES, RUN, THREADS, Board
@@ -89,7 +89,9 @@ class Process:
 
     def _work(self, thread: int) -> None:
         journal = Journal(self.folder / f"{self.name}-{thread}.journal")
-        target = Target(lambda by: self.board.count(self.row(thread), f"struck by {by}"))
+        target = Target(
+            lambda by: self.board.count(self.row(thread), f"struck by {by}"), lambda: not self.disk.may_be_called
+        )
         self.targets.append(target)
         actions = Actions(self.ledger, self.board, self.row(thread), journal, target, self.folder)
         chance, number = random.Random(f"{self.name}-{thread}"), 0
@@ -193,7 +195,7 @@ class Process:
     def _make_trouble(self) -> None:
         """Strike threads, play disk faults, and have the clock jump."""
         self._journal = Journal(self.folder / f"{self.name}-trouble.journal")
-        disk_at, clock_at, disk_until = time.monotonic() + 1, time.monotonic() + 1, 0.0
+        disk_at, clock_at, disk_until, kind = time.monotonic() + 1, time.monotonic() + 1, 0.0, ""
         while not self.ended.is_set():
             time.sleep(0.002)
             now = time.monotonic()
@@ -201,11 +203,13 @@ class Process:
                 target.strike_if_due()
             if disk_until and (now > disk_until or self.board.phase[0] != RUN):
                 self.disk.stop()
-                disk_until, disk_at = 0.0, now + self.chance.uniform(0.5, 6)
+                disk_until, disk_at, kind = 0.0, now + self.chance.uniform(0.5, 6), ""
             if self.board.phase[0] != RUN:
                 continue
             if now > disk_at and not disk_until and self.board.has("disk"):
-                kind = self.chance.choice(self.disk.kinds)
+                kind = kind or self.chance.choice(self.disk.kinds)
+                if kind in OF_SQLITE and any(target.on_its_way for target in self.targets[:]):
+                    continue  # until it has struck
                 size = self._some_size() if kind in OF_ALL_FILES else 0
                 self.disk.play(kind, size=size)
                 disk_until = now + self.chance.uniform(0.02, 0.4)
