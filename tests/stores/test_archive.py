@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -376,3 +378,18 @@ def test_the_words_of_purged_sessions_are_removed_in_steps_between_which_others_
         assert steps[:3] == [True, False, False]
         assert [match.session_id for match in ledger.search("word3x7")] == ["s3"]
         assert ledger.verify().clean
+
+
+def test_a_ledger_that_has_purged_thousands_of_sessions_is_searched_on(tmp_path):
+    # Before SQLite 3.44 each purge added a level to the index, and from 2,001 on it could not be opened any more.
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        ledger.create_session("ada", "the first of them", session_id="kept")
+        assert ledger.search("first")
+        with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            for number in range(1000, 3010):
+                connection.execute("INSERT INTO search_words (rowid, words) VALUES (?, ?)", (number, f"order {number}"))
+                search_index.forget(connection, first=True)
+                if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'search_words'").fetchone():
+                    break  # the next search makes it anew
+        assert [match.session_id for match in ledger.search("first")] == ["kept"]

@@ -63,6 +63,9 @@ _SESSION_REGISTERS = _REGISTERS.format(
 
 #: Number of pages of the index that a step of ``forget`` writes.
 MERGED_PAGES = 100
+#: Number of levels from which on ``forget`` has the index built anew. Before SQLite 3.44 each merge of all segments
+#: added a level, and FTS5 refuses to open a table of more than 2,000.
+_MOST_LEVELS = 1_900
 _MERGE = "INSERT INTO search_words (search_words, rank) VALUES ('merge', ?)"
 
 
@@ -224,9 +227,25 @@ def forget(connection: sqlite3.Connection, *, first: bool) -> bool:
     """
     if not is_readable(connection):
         return False
+    if first and _levels(connection) > _MOST_LEVELS:
+        rebuild(connection)
+        return False
     before = connection.total_changes
     connection.execute(_MERGE, (-MERGED_PAGES if first else MERGED_PAGES,))
     return connection.total_changes - before >= 2  # FTS5's documented sign that something was merged
+
+
+def _levels(connection: sqlite3.Connection) -> int:
+    """Return the number of levels of segments, from FTS5's structure record; 0 if there is none."""
+    row = connection.execute(f"SELECT block FROM {WORDS}_data WHERE id = 10").fetchone()  # noqa: S608
+    block: bytes = b"" if row is None else row[0]
+    start = 8 if block[4:8] == b"\xff\x00\x00\x01" else 4  # a cookie, and in newer files a mark
+    levels = 0
+    for byte in block[start : start + 3]:
+        levels = levels << 7 | byte & 0x7F
+        if byte < 0x80:
+            break
+    return levels
 
 
 def most_steps(connection: sqlite3.Connection) -> int:
