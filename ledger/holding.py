@@ -1,25 +1,27 @@
-"""Context managers that release a lock or a resource even if a signal handler raises an exception at any point.
+"""Release of locks and resources even if a signal handler raises an exception at any point.
 
 A signal handler, as for Ctrl-C or a time limit, may raise an exception between any two calls, even in a ``finally``
 block. ``with threading.Lock()`` always releases the lock, but may wait forever. ``acquire(timeout=...)`` has a limit,
 but an exception between its return and the next ``try`` leaves the lock held forever. ``TimedLock`` has a limit and
 always releases the lock. ``ending`` always releases a resource.
 
-If the exception strikes after the generator of a context manager has yielded but before the block has begun, the
-generator stays suspended until the exception is dropped, which may be late: a notebook keeps the last one.
+``TimedLock`` calls a function and is no context manager. If an exception strikes between the ``yield`` of a context
+manager's generator and the block, the generator stays suspended, and what it has acquired held, until the exception is
+dropped. That may be late: a notebook keeps the last one, and an exception that a variable of its own traceback refers to
+lives until the garbage is collected.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from typing import TypeVar
 
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
 
+T = TypeVar("T")
 #: First and longest pause between two attempts, in seconds. Each pause is twice the one before.
 _SOONEST, _LATEST = 0.0005, 0.02
 
@@ -41,30 +43,17 @@ def ending(end: Callable[[], object]) -> Iterator[None]:
 
 
 class _Holder:
-    """One block that holds the lock, or waits for it.
+    """One call that holds the lock, or waits for it."""
 
-    Args:
-        thread: Its thread.
-        frame: The call of the function with the block; None for a fork, which has no block.
-    """
+    __slots__ = ("done", "thread")
 
-    __slots__ = ("done", "frame", "thread")
-
-    def __init__(self, thread: int, frame: FrameType | None = None) -> None:
+    def __init__(self, thread: int) -> None:
         self.thread = thread
-        self.frame = frame
         self.done = False
-
-    def has_left(self) -> bool:
-        """Return True if this thread has left the function with the block, because an exception struck its ends."""
-        called: FrameType | None = sys._getframe()
-        while called is not None and called is not self.frame:
-            called = called.f_back
-        return self.frame is not None and called is None
 
 
 class TimedLock:
-    """A lock that one block holds at a time. Every wait has a limit.
+    """A lock that one call holds at a time. Every wait has a limit.
 
     Args:
         name: What the lock is for, as a subject of messages: "the file ledger.duckdb".
@@ -77,24 +66,23 @@ class TimedLock:
         self._holder.done = True
         self._fork = self._holder  # what holds the lock during a fork
 
-    @contextmanager
-    def held(self, seconds: float) -> Iterator[None]:
-        """Context manager that holds the lock for its block. Use it in a ``with`` statement only.
+    def call(self, seconds: float, act: Callable[[], T]) -> T:
+        """Call ``act`` while this call holds the lock, and return its result.
 
         Args:
             seconds: Maximum seconds to wait for the lock.
+            act: Function without arguments.
 
         Raises:
             StoreUnavailable: Another thread has held the lock for the whole time.
-            StoreRejected: This thread holds the lock already, because a signal handler interrupted its block.
+            StoreRejected: This thread holds the lock already, because a signal handler interrupted its call.
         """
-        holder = _Holder(threading.get_ident(), sys._getframe(2))  # of who calls contextlib, which calls this
+        holder = _Holder(threading.get_ident())
         try:
             self._wait(holder, seconds)
-            yield
+            return act()
         finally:
             holder.done = True  # an assignment: no exception can strike before it
-            holder.frame = None
 
     def hold_for_fork(self, deadline: float) -> bool:
         """Hold the lock until ``release_after_fork``. See ``ledger.forking``, which calls one after the other.
@@ -121,9 +109,6 @@ class TimedLock:
         while not self._take(holder):
             present = self._holder
             if present.thread == holder.thread and not present.done:
-                if present.has_left():
-                    present.done = True
-                    continue
                 raise StoreRejected(
                     f"This thread uses {self._name} already: a signal handler called the ledger during another call. "
                     "Set a flag or raise in the handler, and make the call afterwards."

@@ -103,32 +103,11 @@ class Relay:
             StoreUnavailable: The warehouse is unavailable. It has the rows sent so far; the other rows wait.
             StoreRejected, ConfigurationError: The warehouse takes no row until something is repaired.
         """
-        with self._busy.held(BUSY_TIMEOUT):
-            self._sent_before = self._sent
-            try:
-                if self._has_work():
-                    if self._checkpoint is None:  # before the sink is entered: another relay may keep it locked
-                        self._acquire()
-                    with self._sink:
-                        self._ship(progress, stop)
-            except LeaseHeld:
-                self._may_hold, self._taken, self._checkpoint = False, None, None
-                raise
-            except BaseException as error:
-                self._fail(error)
-                raise
-            return self._sent - self._sent_before
+        return self._busy.call(BUSY_TIMEOUT, lambda: self._sync(progress, stop))
 
     def close(self) -> None:
         """Release the lease and close the sink; a second call does nothing."""
-        with self._busy.held(BUSY_TIMEOUT):
-            self._telemetry.close()
-            try:
-                self._release()
-            except LedgerError as error:  # the store is closed already; the lease expires
-                log.info("The relay to %s could not release its lease: %s", self._sink.url, error)
-            finally:
-                self._sink.close()
+        self._busy.call(BUSY_TIMEOUT, self._close)
 
     def abandon(self) -> bool:
         """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers.
@@ -142,6 +121,31 @@ class Relay:
         self._is_abandoned = True
         self._sink.close()
         return is_starting
+
+    def _sync(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> int:
+        self._sent_before = self._sent
+        try:
+            if self._has_work():
+                if self._checkpoint is None:  # before the sink is entered: another relay may keep it locked
+                    self._acquire()
+                with self._sink:
+                    self._ship(progress, stop)
+        except LeaseHeld:
+            self._may_hold, self._taken, self._checkpoint = False, None, None
+            raise
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return self._sent - self._sent_before
+
+    def _close(self) -> None:
+        self._telemetry.close()
+        try:
+            self._release()
+        except LedgerError as error:  # the store is closed already; the lease expires
+            log.info("The relay to %s could not release its lease: %s", self._sink.url, error)
+        finally:
+            self._sink.close()
 
     def _has_work(self) -> bool:
         """Return whether there may be rows to send or a batch to recover. If not, renew the lease when it is due."""

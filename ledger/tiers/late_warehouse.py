@@ -36,21 +36,25 @@ class LateWarehouse:
             StoreRejected: ``close`` was called.
             LedgerError: The warehouse cannot be opened.
         """
-        with self._opening.held(OPENING_TIMEOUT):
-            if self._closed:
-                raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
-            if self._warehouse is None:
-                self._warehouse = self._open_warehouse()
-            return self._warehouse
+        return self._opening.call(OPENING_TIMEOUT, self._opened)
+
+    def _opened(self) -> Warehouse:
+        if self._closed:
+            raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
+        if self._warehouse is None:
+            self._warehouse = self._open_warehouse()
+        return self._warehouse
 
     def close(self) -> None:
         """Close the warehouse if it is open; a second call does nothing."""
-        with self._opening.held(OPENING_TIMEOUT):
-            self._closed = True
-            if self._warehouse is not None:
-                self._warehouse.close()
-            self._warehouse = None
+        self._opening.call(OPENING_TIMEOUT, self._close)
         forking.unregister(self)
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._warehouse is not None:
+            self._warehouse.close()
+        self._warehouse = None
 
     def before_fork(self, deadline: float) -> bool:
         """Wait until no thread is opening the warehouse; see ``ledger.forking``."""

@@ -66,7 +66,10 @@ class Target:
             failure = failure or raised
             self._disarm()
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # else the exception and this frame would keep each other, and what its frames hold
         return result[0]
 
     def strike_if_due(self) -> None:

@@ -17,15 +17,21 @@ from ledger.holding import TimedLock, ending
 monitored = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
 
 
-def test_one_block_holds_a_lock_at_a_time():
+def nothing():
+    """What a call does that only takes the lock."""
+
+
+def test_one_call_holds_a_lock_at_a_time():
     lock, inside, most = TimedLock("it"), [], []
+
+    def count():
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
 
     def work():
         for _ in range(50):
-            with lock.held(30):
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
+            lock.call(30, count)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -33,78 +39,77 @@ def test_one_block_holds_a_lock_at_a_time():
     for thread in threads:
         thread.join()
     assert (len(most), max(most)) == (200, 1)
+    assert lock.call(0, lambda: "result") == "result"
 
 
 def test_a_wait_for_a_lock_ends_with_an_error_that_names_it():
     lock, held, go = TimedLock("the file x"), threading.Event(), threading.Event()
 
     def hold():
-        with lock.held(0):
-            held.set()
-            go.wait(10)
+        held.set()
+        go.wait(10)
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=lock.call, args=(0, hold))
     thread.start()
     held.wait(10)
-    with pytest.raises(StoreUnavailable, match="Another thread has used the file x"), lock.held(0.01):
-        pass
+    with pytest.raises(StoreUnavailable, match="Another thread has used the file x"):
+        lock.call(0.01, nothing)
     go.set()
     thread.join()
-    with lock.held(0):
-        pass
+    lock.call(0, nothing)
 
 
 def test_a_signal_handler_that_needs_the_lock_of_its_own_thread_is_refused():
     lock = TimedLock("the file x")
-    with lock.held(0), pytest.raises(StoreRejected, match="signal handler"), lock.held(60):
-        pass
+    with pytest.raises(StoreRejected, match="signal handler"):
+        lock.call(0, lambda: lock.call(60, nothing))
+    lock.call(0, nothing)
 
 
-def test_a_lock_held_for_a_fork_is_refused_to_blocks_until_it_is_released():
+def test_a_lock_held_for_a_fork_is_refused_to_calls_until_it_is_released():
     lock = TimedLock("the file x")
-    with lock.held(0):
-        assert not lock.hold_for_fork(time.monotonic() + 60)  # this thread's own block: it cannot be waited for
+
+    def fork():
+        assert not lock.hold_for_fork(time.monotonic() + 60)  # this thread's own call: it cannot be waited for
         lock.release_after_fork()
-        with pytest.raises(StoreRejected), lock.held(0):
-            pass
+        with pytest.raises(StoreRejected):
+            lock.call(0, nothing)
+
+    lock.call(0, fork)
     assert lock.hold_for_fork(0)
     with ThreadPoolExecutor(1) as other, pytest.raises(StoreUnavailable):
-        other.submit(lambda: lock.held(0.01).__enter__()).result()
+        other.submit(lock.call, 0.01, nothing).result()
     lock.release_after_fork()
     lock.release_after_fork()
-    with lock.held(0):
-        pass
+    lock.call(0, nothing)
 
 
-def test_a_lock_is_free_for_its_thread_while_an_exception_that_struck_as_the_block_began_is_kept():
+def test_a_lock_is_free_however_long_the_exception_is_kept_that_struck_its_call():
     lock, kept = TimedLock("it"), []
 
     def struck():
-        kept.append(lock.held(0))
-        kept[0].__enter__()  # an exception before the block begins leaves the generator as it is now
-        with pytest.raises(StoreRejected), lock.held(0):
-            pass
+        raise Interruption
 
-    struck()
-    with lock.held(0), pytest.raises(StoreRejected), lock.held(0):
-        pass
+    try:
+        lock.call(0, struck)
+    except Interruption as error:
+        kept.append(error)
+    lock.call(0, nothing)
 
 
 @monitored
 def test_a_lock_is_free_after_an_interruption_anywhere():
     lock = TimedLock("it")
 
-    def use():
-        with lock.held(0):
-            pass
+    kept = []
 
     for interrupter in interrupters(holding):
         try:
-            interrupter.run(use)
-        except Interruption:
+            interrupter.run(lambda: lock.call(0, nothing))
+        except Interruption as error:
             assert interrupter.struck
-        with lock.held(0):
-            pass
+            kept.append(error)
+        lock.call(0, nothing)
 
 
 @monitored

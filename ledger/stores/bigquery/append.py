@@ -66,6 +66,10 @@ class CachedHead:
     lifetime: dict[str, str | None] | None = None
     in_doubt: dict[str, _PendingEvent] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """Have the head read again."""
+        self.head = None
+
 
 class CachedHeads:
     """Cache of the heads of the sessions that this process used last; a head in use is never evicted."""
@@ -92,8 +96,7 @@ class CachedHeads:
             with self._lock:
                 cached = self._in_use.get(session_id)
             if cached is not None:
-                with cached.lock.held(LOCK_TIMEOUT):
-                    cached.head = None
+                cached.lock.call(LOCK_TIMEOUT, cached.forget)
 
 
 def delete_claims(warehouse: BigQueryWarehouse, claims: Mapping[str, datetime]) -> None:
@@ -240,8 +243,10 @@ class Appender:
 
     def _claim(self, session_id: str, user_id: str, created_at: datetime) -> datetime:
         parameters = {"session_id": session_id, "user_id": user_id, "created_at": created_at}
-        with self._transaction_lock.held(LOCK_TIMEOUT):
-            answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
+        sql = catalog.query("claim_creation")
+        answer = self._transaction_lock.call(
+            LOCK_TIMEOUT, lambda: self._warehouse.ask("claim_creation", sql, parameters)
+        )
         return from_micros(int(require_lock(answer.rows[0][0])))
 
     def _append_lenient(self, cached: CachedHead, pending: _PendingEvent) -> _PendingEvent:
@@ -294,10 +299,12 @@ class Appender:
             pending.event.idempotency_key,
         )
         parameters = pending.parameters(sealed, self._schema_version, self._store_id())
+        sql = catalog.query("append_checked")
 
         def call(answer_lost: bool) -> str:
-            with self._transaction_lock.held(LOCK_TIMEOUT):
-                answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
+            answer = self._transaction_lock.call(
+                LOCK_TIMEOUT, lambda: self._warehouse.run("append_checked", sql, parameters)
+            )
             return require_lock(answer.rows[0][0])
 
         return self._warehouse.retry_non_idempotent("The checked append", call)

@@ -138,7 +138,8 @@ class BigQueryStore(forking.Renewed):
         prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
         cached = self._heads[session_id]
-        with cached.lock.held(LOCK_TIMEOUT):
+
+        def record() -> AppendResult:
             try:
                 return self._appender.append(cached, prepared, expected_version, self._clock())
             except OutcomeLost as error:
@@ -154,6 +155,8 @@ class BigQueryStore(forking.Renewed):
             except BaseException:  # interrupted: the event may be recorded, so the version is unknown
                 cached.head = None
                 raise
+
+        return cached.lock.call(LOCK_TIMEOUT, record)
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Record whole events of another store; see ``EventStore.ingest``."""
@@ -308,10 +311,14 @@ class BigQueryStore(forking.Renewed):
         While an append holds the lock, nothing is replaced.
         """
         cached = self._heads[session_id]
-        with suppress(StoreUnavailable), cached.lock.held(0):
+
+        def refresh() -> None:
             if cached.head is not None and cached.head.version < head.version:
                 cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
                 cached.lifetime = None
+
+        with suppress(StoreUnavailable):
+            cached.lock.call(0, refresh)
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:

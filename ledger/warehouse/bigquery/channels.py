@@ -75,14 +75,16 @@ class GrpcClients:
                 "before the first use of the ledger, or start the process with the method spawn."
             )
         call, calls = _Call(), self._calls
+
+        def client() -> Any:
+            if name not in self._clients:
+                self._clients[name] = create()
+                _precede_hooks_of_grpc()
+            calls.add(call)
+            return self._clients[name]
+
         with ending(lambda: calls.discard(call)):
-            with self._opening.held(_WAIT_SECONDS):
-                if name not in self._clients:
-                    self._clients[name] = create()
-                    _precede_hooks_of_grpc()
-                client = self._clients[name]
-                calls.add(call)
-            yield client
+            yield self._opening.call(_WAIT_SECONDS, client)
 
     def close(self) -> None:
         """Close all clients, whose calls are cancelled."""

@@ -10,7 +10,7 @@ Source: https://github.com/duckdb/duckdb/issues/25965
 
 from __future__ import annotations
 
-import threading
+import _thread
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,14 +38,16 @@ class _Statement:
         self._call = call
         self._cancelled = False
         self._running = False
-        self._ended = threading.Event()
+        self._ended = _thread.allocate_lock()  # released once the call has ended
+        self._ended.acquire()
         self._result: Result | None = None
         self._error: BaseException | None = None
 
     def result(self) -> Result:
         """Start the thread, wait until it has made the call, and return the call's result or raise its exception."""
-        threading.Thread(target=self._run, name="ledger-duckdb", daemon=True).start()
-        self._ended.wait()
+        # Not threading.Thread: its methods are Python's, and an exception that strikes within breaks them.
+        _thread.start_new_thread(self._run, ())
+        self._ended.acquire()
         error, self._error = self._error, None
         try:
             if error is not None:
@@ -71,7 +73,7 @@ class _Statement:
             self._error = error
         finally:
             self._running = False
-            self._ended.set()
+            self._ended.release()
 
 
 class Connection:

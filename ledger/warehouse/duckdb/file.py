@@ -16,7 +16,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ledger import forking
@@ -96,11 +96,9 @@ class DuckDBFile:
         self._readers: set[_Use] = set()  # blocks with a read-only connection
         self._cancellations: dict[int, Cancellation] = {}  # by thread
 
-    def creating(self) -> AbstractContextManager[None]:
-        """Context manager in whose block tables may be created. Threads wait for each other, because creating the same
-        tables at the same time fails.
-        """
-        return self._creating.held(THREADS_TIMEOUT)
+    def create(self, act: Callable[[], None]) -> None:
+        """Call ``act``, which creates tables, in one thread at a time: creating the same tables at once fails."""
+        self._creating.call(THREADS_TIMEOUT, act)
 
     @contextmanager
     def cancellable(self) -> Iterator[Cancellation]:
@@ -213,26 +211,24 @@ class DuckDBFile:
 
     def _try_to_write(self, use: _Use) -> bool:
         """Open the file for writing, or share the connection that writes already. Return False while threads read."""
-        with self._opening.held(THREADS_TIMEOUT):
-            if self._writer is None:
-                if self._readers:
-                    self._check_not_reading(use)
-                    return False
-                self._writer = self._connect(read_only=False)
-            self._writing.add(use)
+        if self._writer is None:
+            if self._readers:
+                self._check_not_reading(use)
+                return False
+            self._writer = self._connect(read_only=False)
+        self._writing.add(use)
         return True
 
     def _try_to_read(self, use: _Use, deadline: float) -> bool:
         """Open a connection for reading. Until the deadline, return False while a writer waits or is about to close."""
-        with self._opening.held(THREADS_TIMEOUT):
-            if not self._writing and (self._writer is not None or self._waiting) and time.monotonic() < deadline:
-                return False
-            if self._writer is None:
-                self._readers.add(use)
-                use.connection = self._connect(read_only=True)
-            else:
-                self._cursors.add(use)
-                use.connection = self._writer.cursor()
+        if not self._writing and (self._writer is not None or self._waiting) and time.monotonic() < deadline:
+            return False
+        if self._writer is None:
+            self._readers.add(use)
+            use.connection = self._connect(read_only=True)
+        else:
+            self._cursors.add(use)
+            use.connection = self._writer.cursor()
         return True
 
     def _check_not_reading(self, use: _Use) -> None:
@@ -270,8 +266,7 @@ class DuckDBFile:
 
     def _close_unused(self) -> None:
         if self._writer is not None and not self._writing and not self._cursors:
-            with self._opening.held(THREADS_TIMEOUT):
-                self._close_writer()
+            self._opening.call(THREADS_TIMEOUT, self._close_writer)
 
     def _close_writer(self) -> None:
         """Close the writer if no block uses it. The caller holds the lock."""
@@ -285,7 +280,7 @@ class DuckDBFile:
             self._writer = None
 
     def _retry(self, attempt: Callable[[], bool], retry_timeout: float, pause: Callable[[float], None]) -> None:
-        """Call ``attempt`` until it returns True, for a limited time."""
+        """Call ``attempt`` with the lock until it returns True, for a limited time."""
         import duckdb
 
         started, locked_since = time.monotonic(), None
@@ -294,7 +289,7 @@ class DuckDBFile:
             if cancellation is not None and cancellation.cancelled:
                 raise StoreUnavailable(f"The relay to {self._path} was closed while it waited for the file.")
             try:
-                if attempt():
+                if self._opening.call(THREADS_TIMEOUT, attempt):
                     return
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 # ConnectionException: other code in this process has the file open in the other mode.

@@ -90,14 +90,17 @@ class DuckDBWarehouse:
         """Create missing objects, add missing columns, and replace views and functions of another release."""
         if not self.path.exists():
             self.check_lost("does not exist")
-        with self._file.creating(), self.writing() as connection:
+        self._file.create(self._create_missing)
+        self._ready = True
+
+    def _create_missing(self) -> None:
+        with self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
             if connection.execute("SELECT digest FROM catalog_state").rows != [(digest,)]:
                 _create_objects(connection)
                 connection.execute("DELETE FROM catalog_state")
                 connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
-        self._ready = True
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
