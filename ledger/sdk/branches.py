@@ -157,7 +157,7 @@ class Branches(CommandBase):
             registers |= {(change.field, change.key): change for change in own}
             changes = [change for change in registers.values() if not change.removed and change.field != "status"]
             constraints = registers.get(("constraints", ""))
-            changes += planned_calls(listed_calls(listed_in(constraints and constraints.value)), {}, changes)
+            changes += planned_calls(listed_calls(listed_in(constraints and constraints.value), {}), {}, changes)
             status = registers.get(("status", ""), Change("status", "", "active"))
             return Plan([sized(change) for change in changes], []), status.value
 
