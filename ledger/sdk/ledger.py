@@ -13,6 +13,7 @@ from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
+from ledger.sdk.arguments import criteria
 from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
@@ -202,6 +203,7 @@ class SessionLedger(
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
+    @criteria
     def list_sessions(
         self,
         user_id: str | None = None,
@@ -249,6 +251,7 @@ class SessionLedger(
         query = self._query(user_id, status, session_type, tag, attributes, *span, shared, order_by)
         return self._sessions(query, after, limit)
 
+    @criteria
     def iter_sessions(
         self,
         user_id: str | None = None,
