@@ -26,13 +26,13 @@ from ledger.clock import Clock, utc_now
 from ledger.errors import InvalidInput, LedgerError
 from ledger.formats.chat_messages import ChatMessage, Message, text_of
 from ledger.formats.events import Imported
-from ledger.formats.exact_json import decode, plain, repeated_key, value_or_text
 from ledger.formats.lines import Record, first_item, items, records
 from ledger.formats.recognition import hint, text_hint
 from ledger.formats.recording import SessionEvents, record
 from ledger.formats.refusals import Refuse, end_import, locate
 from ledger.formats.run_times import END, START, times_of
 from ledger.model.events import SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
+from ledger.model.exact_json import decode, plain, repeated_key, value_or_text
 from ledger.model.ids import created_at_for
 from ledger.model.values import canonical, check_session_id
 from ledger.stores.base import EventStore

@@ -38,7 +38,8 @@ class Envelope(TypedDict, total=False):
 
     Attributes:
         expected_version: The version that the session must have before the append. If it has another one,
-            ``WrongExpectedVersion`` is raised and nothing is written.
+            ``WrongExpectedVersion`` is raised and nothing is written. -1 (``ANY_VERSION``), like None, accepts every
+            version.
         event_id: Idempotency key: a UUID, as text or ``uuid.UUID``, or other text of 1 to 1,024 characters. An append
             with the same key and content is recorded once. A UUID names one event of its session. Another text names
             one event of its session for each acting user, which is the view's user or, without a view, the session's

@@ -329,6 +329,11 @@ def _free_field(name: str) -> Field:
     return Field(name=name, doc="Free for adapters and users.", shape="any JSON")
 
 
+def check_role(value: Any) -> Any:
+    """Return a role; raise InvalidInput if it is not one that messages can have."""
+    return _one_of(*ROLES)(value, "role")
+
+
 def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
     """Check one change and return the value to record, None for a removal.
 

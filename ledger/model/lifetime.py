@@ -57,7 +57,8 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
         ) from error
     current = status_at(recorded, ends_at, now)
     if current in CLOSED:
-        since = f" since {end}" if current == "expired" and end else ""
+        has_passed = ends_at is not None and ends_at <= now  # the status may have been set before the end
+        since = f" since {end}" if current == "expired" and has_passed else ""
         raise SessionEnded(
             f"Session {session_id} is {current}{since}; nothing was written. Reopen it with {REOPENING[current]}.",
             session_id=session_id,

@@ -21,9 +21,9 @@ _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 _VERSION = re.compile("[0-9]{1,19}")
 
 
-def check_limit(limit: int) -> None:
-    """Raise InvalidInput unless ``limit`` is 1 to ``MAX_LIMIT``."""
-    check_whole(limit, "limit", at_least=1, at_most=MAX_LIMIT)
+def check_limit(limit: int, name: str = "limit") -> None:
+    """Raise InvalidInput unless ``limit``, which the message calls ``name``, is 1 to ``MAX_LIMIT``."""
+    check_whole(limit, name, at_least=1, at_most=MAX_LIMIT)
 
 
 def position_of(after: str) -> tuple[int, str]:

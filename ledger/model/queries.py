@@ -24,7 +24,7 @@ class SessionQuery:
 
     Attributes:
         user_id: The owner.
-        status, session_type: The values of these fields.
+        status, session_type: The values of these fields; a value that the field cannot have is refused.
         tag: A tag that the session has.
         attributes: Mapping of attribute name to the value that the session must have. ``ledger.model.equality`` defines
             which values are equal.
@@ -91,7 +91,7 @@ class SearchQuery:
         visible_to: A user who may read the session: its owner, or a user to whom it grants access.
         created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
             timezone-aware.
-        role: The role of the message. Other texts than messages have none.
+        role: The role of the message, one of ``ROLES``; any other is refused. Other texts than messages have none.
     """
 
     terms: Terms

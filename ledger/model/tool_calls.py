@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count, takewhile
+from itertools import chain, count
 from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
+from ledger.model.exact_json import value_or_text
 from ledger.model.fold import RegisterValue, State
 from ledger.model.json_form import json_form
 from ledger.model.values import canonical, check_text
@@ -50,39 +52,75 @@ def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, cha
     return planned
 
 
-def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
+def listed_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
     """Return the id and the definition of each call of a list.
 
     Args:
-        calls: A list. Each item is an object with a name, or a name. The id is ``id`` or ``call_id``, or else the name;
-            of several calls with the same name and no id, the second has the id ``name#2``. Any other value lists none.
+        calls: A list. Each item is an object with a name, a name, or a call in OpenAI's form, which has its name and
+            its arguments in ``function``. The id is ``id`` or ``call_id``, or else the name. If a list has a name
+            several times without ids, the ids are ``name#1``, ``name#2`` ... Any other value lists none.
+        state: The session's state. The calls of a name that it has are the first of this name in the list; the ids of
+            the others continue their numbers.
 
     Raises:
-        InvalidInput: A tool call has no name, or its id is invalid.
+        InvalidInput: A tool call has no name, its id is invalid, or two different calls have the same id.
     """
     if not isinstance(calls, list | tuple):
         return []
     definitions = [_definition(call) for call in calls]
     given = [it.get("id") or it.get("call_id") for it in definitions]
     ids = [check_text(call_id, _ID) for call_id in given if call_id]
-    names = iter(distinct_ids([it["name"] for it, call_id in zip(definitions, given, strict=True) if not call_id], ids))
+    if len(set(ids)) < len(ids):
+        _check_repeated(zip(given, definitions, strict=True))
+    names = [it["name"] for it, call_id in zip(definitions, given, strict=True) if not call_id]
+    made = _made_ids(names, ids, state)
     return [
-        (call_id or check_text(next(names), _ID), definition)
+        (call_id or check_text(next(made), _ID), definition)
         for call_id, definition in zip(given, definitions, strict=True)
     ]
 
 
-def distinct_ids(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """Return an id for each name: the name, or with a number (``search#2``) if it is taken or stands earlier.
+def _check_repeated(calls: Iterable[tuple[Any, dict[str, Any]]]) -> None:
+    first: dict[str, dict[str, Any]] = {}
+    for call_id, definition in calls:
+        held = first.setdefault(call_id, definition) if call_id else definition
+        if (held["name"], _form(held)) != (definition["name"], _form(definition)):
+            raise InvalidInput(
+                f"The list of tool calls has the id {call_id!r} for two calls, of {held['name']!r} and "
+                f"{definition['name']!r}, with different names or arguments; give each call an id of its own."
+            )
+
+
+def _made_ids(names: Sequence[str], taken: Iterable[str], state: State) -> Iterator[str]:
+    """Yield an id for each call of a list that has none; see ``listed_calls``.
 
     Args:
-        names: Names of calls.
-        taken: Ids that other calls have.
+        names: The names of these calls.
+        taken: The ids that the list gives to other calls.
+        state: The session's state.
     """
     used, own = set(taken), set(names)
+    repeated = {name for name, times in Counter(names).items() if times > 1}
+    turns = _in_turn(own, state)
+    for name in names:
+        first = turns[name] or [f"{name}#1" if name in repeated else name]
+        new = (it for it in _further(name) if not _has_call(state, it))
+        made = next(it for it in chain(first, new) if it not in used and (it == name or it not in own))
+        used.add(made)
+        yield made
+
+
+def distinct_ids(names: Sequence[str]) -> list[str]:
+    """Return an id for each name of an imported row: the name, or with a number (``search#2``) if it stands earlier.
+
+    The ids differ from those of ``listed_calls``, so that a table that is imported again has the events of the first
+    import.
+    """
+    used: set[str] = set()
+    own = set(names)
     ids: list[str] = []
     for name in names:
-        ids.append(next(it for it in _numbered(name) if it not in used and (it == name or it not in own)))
+        ids.append(next(it for it in chain([name], _further(name)) if it not in used and (it == name or it not in own)))
         used.add(ids[-1])
     return ids
 
@@ -90,9 +128,24 @@ def distinct_ids(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
 def _definition(call: Any) -> dict[str, Any]:
     plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
     definition = {"name": plain} if isinstance(plain, str) else plain
+    if isinstance(definition, Mapping) and not isinstance(definition.get("name"), str):
+        definition = _of_function(definition)
     if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
-        raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
+        raise InvalidInput(
+            "A tool call in a list must be an object with a name, or a name; a name in 'function', as OpenAI writes "
+            "it, is also taken."
+        )
     return dict(definition)
+
+
+def _of_function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call in OpenAI's form with the name and the arguments of its ``function`` beside its other keys."""
+    function = json_form(call.get("function"), "function")
+    if not isinstance(function, dict):
+        return call
+    if "arguments" in function:
+        function["arguments"] = value_or_text(function["arguments"])
+    return {**{key: value for key, value in call.items() if key != "function"}, **function}
 
 
 def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
@@ -109,13 +162,14 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
         InvalidInput: As for ``listed_calls``; several calls have a name; or an object has the id of a call of the
             session that has another name or other arguments.
     """
-    listed = listed_calls(calls)
+    listed = listed_calls(calls, state)
     known = ids_in_order(state)
     taken = {call_id for call_id, definition in listed if _has_own_id(definition)}
+    times = Counter(definition["name"] for _, definition in listed if not _has_own_id(definition))
     named = []
     for call, (call_id, definition) in zip(calls, listed, strict=True):
-        if call == call_id:
-            found = id_in_object(call_id, state)
+        if isinstance(call, str) and times[call] == 1 and call not in taken:
+            found = id_in_object(call, state)
         elif _has_own_id(definition):
             found = _checked(call_id, definition, state)
         else:
@@ -158,7 +212,7 @@ def _id_for(
     form = _form(definition)
     same = (it for it in named if _form(_value(state, it)) == form)
     planned = (it for it in named if _arguments(_value(state, it)) is None and _status(state, it) not in ANSWERED)
-    new = (it for it in chain([call_id], _numbered(definition["name"])) if not _has_call(state, it) and it not in taken)
+    new = (it for it in chain([call_id], _further(definition["name"])) if not _has_call(state, it) and it not in taken)
     return next(chain(same, planned, new))
 
 
@@ -197,25 +251,41 @@ def id_in_object(call: str, state: State) -> str:
 def call_id_of(tool_name: str, state: State) -> str:
     """Return the id of the tool call that has this id or name. If there is no such call, return ``tool_name``.
 
-    Of calls that one name planned without ids (``search``, ``search#2``), it is the first that is not answered yet, or
-    else the last.
+    Of calls that one name planned without ids (``search#1``, ``search#2``; or ``search``, and ``search#2`` by a later
+    list), the name means the first that is not answered yet, or else the last. The id of a call of another name always
+    means this call.
 
     Raises:
         InvalidInput: Several calls with other ids have this name.
     """
-    there = takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name))
-    numbered = [call_id for call_id in there if call_id == tool_name or _name(state, call_id) == tool_name]
-    if numbered:
-        return next((call_id for call_id in numbered if _status(state, call_id) not in ANSWERED), numbered[-1])
+    if _value(state, tool_name) is not None and _name(state, tool_name) != tool_name:
+        return tool_name
+    turns = _in_turn([tool_name], state)[tool_name]
+    if turns:
+        return next((call_id for call_id in turns if _status(state, call_id) not in ANSWERED), turns[-1])
     call_ids = [key for field, key in state if field == "tool_call" and _name(state, key) == tool_name]
     if len(call_ids) > 1:
         raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
     return call_ids[0] if call_ids else tool_name
 
 
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}#{number}" for number in count(2))
+def _in_turn(names: Iterable[str], state: State) -> dict[str, list[str]]:
+    """Return for each name the ids of a session's calls that lists planned by it without ids, ordered by number.
+
+    The call whose id is the name is the first of them, whatever its name is.
+    """
+    found = {name: [(0, name)] if _has_call(state, name) else [] for name in names}
+    for field, key in state:
+        if field == "tool_call":
+            name, _, number = key.rpartition("#")
+            if name in found and number.isascii() and number.isdigit() and _name(state, key) == name:
+                found[name].append((int(number), key))
+    return {name: [call_id for _, call_id in sorted(turns)] for name, turns in found.items()}
+
+
+def _further(name: str) -> Iterator[str]:
+    """Return the ids of the second and further calls of a name."""
+    return (f"{name}#{number}" for number in count(2))
 
 
 def _has_call(state: State, call_id: str) -> bool:

@@ -55,7 +55,8 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
     """Return the changes of updates, with those of tool calls in their three columns, and in their constraints.
 
     Args:
-        updates: As for ``changes_of``. It may also have ``tool_calls``, a list of calls, of which those that are new
+        updates: As for ``changes_of``, but None for a key of ``tool_call`` also removes the call's status and result,
+            unless the updates set them. It may also have ``tool_calls``, a list of calls, of which those that are new
             become pending; ``tool_call_status``, an object of call to status, or a list parallel to ``tool_calls`` (of
             the session if the updates have none); and ``tool_call_results``, an object of call to result. A call is
             named by its id or name.
@@ -74,7 +75,8 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
         )
     listed = named_calls(columns["tool_calls"], state) if "tool_calls" in columns else []
     planned = planned_calls(listed, state, changes)
-    planned += planned_calls(listed_calls(listed_in(updates.get("constraints"))), state, [*changes, *planned])
+    in_constraints = listed_calls(listed_in(updates.get("constraints")), with_calls(state, planned))
+    planned += planned_calls(in_constraints, state, [*changes, *planned])
     if listed and updates.keys() == {"tool_calls"} and not planned:
         known_calls = ", ".join(call_id for call_id, _ in listed)
         raise InvalidInput(
@@ -82,7 +84,7 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
             "To record a further call of a tool, give it other arguments, or an id of its own."
         )
     if not columns:
-        return changes + planned
+        return _with_withdrawn([*changes, *planned], state)
     statuses = columns.get("tool_call_status")
     if isinstance(statuses, list | tuple):
         ids = [call_id for call_id, _ in listed] if "tool_calls" in columns else ids_in_order(state)
@@ -99,7 +101,15 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
     )
     replaced = {change.key for change in given}
     planned = [it for it in planned if it.field != "tool_call_status" or it.key not in replaced]
-    return [*changes, *planned, *given, *results]
+    return _with_withdrawn([*changes, *planned, *given, *results], state)
+
+
+def _with_withdrawn(changes: list[Change], state: State) -> list[Change]:
+    """Return changes with the removals of the status and the result of each call that they remove."""
+    given = {(change.field, change.key) for change in changes}
+    withdrawn = [change.key for change in changes if change.removed and change.field == "tool_call"]
+    parts = [(field, key) for key in withdrawn for field in ("tool_call_status", "tool_call_result")]
+    return changes + [Change(*part, removed=True) for part in parts if part in state and part not in given]
 
 
 def _by_call(field: str, shape: str, values: Any, state: State, column: str = "") -> list[Change]:

@@ -181,6 +181,7 @@ def _ready(value: T) -> _Once[T]:
 
 def _return_type(method: Callable[..., Any]) -> Any:
     """Return the class that a method's return annotation names, or None if the annotation cannot be resolved."""
+    method = inspect.unwrap(method)
     annotated = types.SimpleNamespace(__annotations__={"result": getattr(method, "__annotations__", {}).get("return")})
     try:
         hint = get_type_hints(annotated, globalns=getattr(method, "__globals__", {}))["result"]

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from ledger.model.events import Envelope
 from ledger.model.fields import FIELDS
 from ledger.model.names import did_you_mean
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def criteria(method: Callable[P, T]) -> Callable[P, T]:
+    """Return a method of named criteria that suggests the criterion that a misspelt keyword argument may have meant."""
+    known = [name for name in inspect.signature(method).parameters if name != "self"]
+    allowed = frozenset(known)
+
+    @wraps(method)
+    def checked(*args: P.args, **named: P.kwargs) -> T:
+        if not named.keys() <= allowed:
+            name = min(named.keys() - allowed)
+            hint = did_you_mean(name, known, f"There are: {', '.join(known)}.")
+            raise _unexpected(method.__name__, name, hint)
+        return method(*args, **named)
+
+    return checked
 
 
 def unknown_argument(ledger: object, names: Collection[str]) -> TypeError:
@@ -24,6 +45,10 @@ def unknown_argument(ledger: object, names: Collection[str]) -> TypeError:
     else:
         known = [*parameters, *Envelope.__annotations__]
         hint = did_you_mean(name, known, f"Changes take {', '.join(Envelope.__annotations__)}.")
+    return _unexpected(method, name, hint)
+
+
+def _unexpected(method: str, name: str, hint: str) -> TypeError:
     return TypeError(f"{method}() got an unexpected keyword argument {name!r}. {hint}")
 
 

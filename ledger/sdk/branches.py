@@ -25,7 +25,7 @@ from ledger.model.values import canonical, check_session_id, check_whole, full_n
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
-from ledger.stores.checks import wrong_version
+from ledger.stores.checks import existing, wrong_version
 from ledger.stores.user_view import UserView
 
 #: Fields copied from a template.
@@ -157,7 +157,7 @@ class Branches(CommandBase):
             registers |= {(change.field, change.key): change for change in own}
             changes = [change for change in registers.values() if not change.removed and change.field != "status"]
             constraints = registers.get(("constraints", ""))
-            changes += planned_calls(listed_calls(listed_in(constraints and constraints.value)), {}, changes)
+            changes += planned_calls(listed_calls(listed_in(constraints and constraints.value), {}), {}, changes)
             status = registers.get(("status", ""), Change("status", "", "active"))
             return Plan([sized(change) for change in changes], []), status.value
 
@@ -226,8 +226,8 @@ class Branches(CommandBase):
                 session_id=source,
                 status="deleted",
             )
-        if recorded is None and new_session_id is not None and (existing := self._get(new_session_id)) is not None:
-            raise wrong_version(new_session_id, 0, existing.version)
+        if recorded is None and new_session_id is not None and (found := self._get(new_session_id)) is not None:
+            raise existing(new_session_id, found.version)
         source_version = at_version or (recorded and recorded[1])
         head_and_state = self.store.state(source, version=source_version, with_messages=branching[0] == "fork")
         if head_and_state is None:  # purged since the check above
@@ -330,7 +330,7 @@ class Branches(CommandBase):
                         self._check_same(branch, plan)
                     return
                 if self.store.version_of(session_id, branch.part(0)) is None:
-                    raise wrong_version(session_id, 0, version)
+                    raise existing(session_id, version)
             try:
                 events = branch_events(
                     branch, lacking(plan, written), status, expiry_changes, version, self.store.capabilities

@@ -13,6 +13,7 @@ from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
+from ledger.sdk.arguments import criteria
 from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
@@ -114,7 +115,8 @@ class SessionLedger(
                 ``{"status": "completed", "attribute": {"topic": "orders"}}``. A tool call listed in ``constraints``
                 becomes pending if its id is new. The columns of tool calls are taken as ``get_session`` gives them:
                 ``tool_calls``, a list of calls, ids or names; ``tool_call_status``, the status of each in the same
-                order, or an object of call to status; ``tool_call_results``, an object of call to result.
+                order, or an object of call to status; ``tool_call_results``, an object of call to result. None for
+                a key of ``tool_call`` withdraws the call, with its status and result.
             envelope: See ``Envelope``.
 
         Returns:
@@ -201,6 +203,7 @@ class SessionLedger(
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
+    @criteria
     def list_sessions(
         self,
         user_id: str | None = None,
@@ -248,6 +251,7 @@ class SessionLedger(
         query = self._query(user_id, status, session_type, tag, attributes, *span, shared, order_by)
         return self._sessions(query, after, limit)
 
+    @criteria
     def iter_sessions(
         self,
         user_id: str | None = None,

@@ -11,7 +11,7 @@ from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import Role
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for
-from ledger.model.page import EVENTS_PAGE, Page, every_item
+from ledger.model.page import EVENTS_PAGE, Page, check_limit, every_item
 from ledger.model.session import Message
 from ledger.model.values import check_session_id, check_text
 from ledger.sdk.command_base import CommandBase, make_room
@@ -145,7 +145,7 @@ class Messages(CommandBase):
 
         Args:
             session_id: The session.
-            last: Return only this many messages, the newest. Cannot be combined with ``after`` or ``limit``.
+            last: Return only this many messages, the newest, 1 to 10,000. Without ``after`` and ``limit``.
             after: Return only the messages after this place: the ``next`` of an earlier page.
             limit: Maximum number of messages, 1 to 10,000; all if None.
 
@@ -154,7 +154,8 @@ class Messages(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: ``last`` is given together with ``after`` or ``limit``.
+            InvalidInput: ``last`` or ``limit`` is less than 1 or more than 10,000, or ``last`` is given together with
+                ``after`` or ``limit``.
         """
         if last is not None and (after is not None or limit is not None):
             raise InvalidInput("Give last, or after and limit: last always returns the newest messages.")
@@ -163,6 +164,7 @@ class Messages(CommandBase):
             return self.store.messages(session_id, after=place or after, limit=EVENTS_PAGE if limit is None else limit)
 
         if last is not None:
+            check_limit(last, "last")
             page = self.store.messages(session_id, after=None, limit=last, newest=True)
         else:
             page = Page(every_item(page_after)) if limit is None else page_after(None)

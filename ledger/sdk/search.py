@@ -8,12 +8,14 @@ from ledger.model.fields import Role
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Terms
+from ledger.sdk.arguments import criteria
 from ledger.sdk.command_base import CommandBase
 
 
 class Search(CommandBase):
     """Mixin class: full-text search."""
 
+    @criteria
     def search(
         self,
         text: str,

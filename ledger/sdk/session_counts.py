@@ -14,6 +14,7 @@ from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import check_text
+from ledger.sdk.arguments import criteria
 from ledger.sdk.command_base import CommandBase
 
 #: Columns that sessions can be counted by, besides attributes.
@@ -23,6 +24,7 @@ GROUPS = ("status", "session_type", "user_id", "day")
 class SessionCounts(CommandBase):
     """Mixin class: counts of sessions."""
 
+    @criteria
     def count_sessions(
         self,
         by: str,

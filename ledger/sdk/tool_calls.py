@@ -24,8 +24,9 @@ class ToolCalls(CommandBase):
         Args:
             session_id: The session.
             tool_name: The call's id, or its name if only one call has that name. Of calls that were planned by one name
-                without ids (``search``, ``search#2``), the name means the first that is neither completed nor failed,
-                or else the last. If no call has this id or name, a call is created with it as both id and name.
+                without ids (``search#1``, ``search#2``), the name means the first that is neither completed nor failed,
+                or else the last; so it does if one of them has the name as its id. If no call has this id or name, a
+                call is created with it as both id and name.
             status: ``pending``, ``running``, ``completed`` or ``failed``.
             result: Any JSON value. If not given, an earlier result stays, also that of a former run whose call is now
                 ``running`` or ``failed``.

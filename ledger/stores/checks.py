@@ -113,7 +113,8 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
         WrongExpectedVersion, SessionNotFound, InvalidInput: The event cannot be appended.
     """
     if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, version):
-        raise wrong_version(session_id, expected, version)
+        creates = event.user_id is not None and expected == 0
+        raise existing(session_id, version) if creates else wrong_version(session_id, expected, version)
     if version >= LAST_VERSION:
         raise InvalidInput(
             f"Session {session_id} is at version {version}, the last that can be stored; nothing was written. It was "
@@ -224,17 +225,22 @@ def _check_chained(events: Sequence[RecordedEvent], version: int, own_store_id: 
 
 def wrong_version(session_id: str, expected: int, actual: int) -> WrongExpectedVersion:
     """Return the error for an append that expected another version than the session has; 0 for no session."""
-    told = (
-        f"Session {session_id} exists already, at version {actual}; nothing was written. Choose another id, or append "
-        "to this session."
-        if expected == 0
-        else f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and "
-        "decide what to write."
-    )
     return WrongExpectedVersion(
-        told,
+        f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and decide "
+        "what to write.",
         session_id=session_id,
         expected=expected,
+        actual=actual,
+    )
+
+
+def existing(session_id: str, actual: int) -> WrongExpectedVersion:
+    """Return the error for the creation of a session that exists, at version ``actual``."""
+    return WrongExpectedVersion(
+        f"Session {session_id} exists already, at version {actual}; nothing was written. Choose another id, or append "
+        "to this session.",
+        session_id=session_id,
+        expected=0,
         actual=actual,
     )
 

@@ -183,7 +183,7 @@ class SearchContract(Harness):
         messages = [Change("message", key, {"role": key, "content": "needle"}) for key in ("user", "tool", "assistant")]
         store.append("s", event(1, *messages, Change("title", value="needle"), user_id="ada"))
         assert [(it.key, it.role) for it in found(store, "needle", role="tool")] == [("tool", "tool")]
-        assert found(store, "needle", role="robot") == []
+        assert found(store, "needle", role="system") == []
         assert {(it.field, it.role) for it in found(store, "needle")} == {
             *(("message", role) for role in ("user", "tool", "assistant")),
             ("title", None),
@@ -195,7 +195,16 @@ class SearchContract(Harness):
             return
         x = Terms.of("x")
         bad: list[dict[str, Any]] = [
-            *({"role": 5}, {"role": ""}, {"user_id": 5}, {"user_id": ""}, {"session_id": ""}, {"session_id": "\ud800"}),
+            *(
+                {"role": 5},
+                {"role": ""},
+                {"role": "human"},
+                {"role": "User"},
+                {"user_id": 5},
+                {"user_id": ""},
+                {"session_id": ""},
+                {"session_id": "\ud800"},
+            ),
             *({"created_from": datetime(2026, 1, 1)}, {"created_until": "now"}),  # noqa: DTZ001
         ]
         refusals(InvalidInput, bad, lambda it: store.search(SearchQuery(x, **it)))

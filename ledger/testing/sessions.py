@@ -148,6 +148,7 @@ class SessionsContract(Harness):
     def test_a_criterion_that_cannot_be_one_is_refused(self, store: EventStore) -> None:
         bad: list[dict[str, Any]] = [
             *({"user_id": 5}, {"user_id": ""}, {"user_id": "\ud800"}, {"tag": ["x"]}, {"status": 5}),
+            *({"status": ""}, {"status": "Completed"}, {"status": "in progress"}),
             *({"attributes": ["n"]}, {"attributes": {5: 1}}, {"attributes": {"\ud800": 1}}, {"attributes": {"n": {1}}}),
             *({"granted_to": 5}, {"granted_to": ""}),
             *({"session_type": b"x"}, {"created_from": datetime(2026, 1, 1)}, {"created_until": "now"}),  # noqa: DTZ001

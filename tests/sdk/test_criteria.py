@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -106,3 +107,20 @@ def test_criteria_that_no_attribute_can_have_are_refused_by_name_and_type(ledger
         strict.list_sessions(attributes={"v": date(2026, 11, 21)})
     with pytest.raises(InvalidInput, match="attributes must be an object of name to value, not list"):
         ledger.list_sessions(attributes=["v"])
+
+
+@pytest.mark.parametrize("status", ["Completed", "in progress", ""])
+def test_a_status_that_no_session_can_have_is_refused_by_lists_and_counts(ledger, status):
+    ada = ledger.for_user("ada")
+    for call in (
+        *(ledger.list_sessions, partial(ledger.count_sessions, "day"), lambda **it: list(ledger.iter_sessions(**it))),
+        *(ada.list_sessions, partial(ada.count_sessions, "day"), lambda **it: list(ada.iter_sessions(**it))),
+    ):
+        with pytest.raises(InvalidInput, match=r"must be a lower-case word such as active, completed or failed"):
+            call(status=status)
+
+
+def test_a_role_that_no_message_can_have_is_refused_by_searches(ledger):
+    for each in (ledger, ledger.for_user("ada")):
+        with pytest.raises(InvalidInput, match=r"role must be one of system, developer, user, .*, not 'human'"):
+            each.search("zzz", role="human")

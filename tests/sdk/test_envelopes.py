@@ -61,7 +61,6 @@ def test_creating_a_session_that_exists_says_so(ledger, sid):
     for create in (
         lambda: ledger.create_session("user123", session_id=sid),
         lambda: bob.create_session(session_id=sid),
-        lambda: ledger.update_summary(sid, "s", expected_version=0),
         lambda: ledger.fork_session(sid, new_session_id=sid),
     ):
         with pytest.raises(
@@ -69,8 +68,20 @@ def test_creating_a_session_that_exists_says_so(ledger, sid):
         ) as raised:
             create()
         assert (raised.value.expected, raised.value.actual) == (0, 1)
-    with pytest.raises(WrongExpectedVersion, match="is at version 1, not 7"):
-        ledger.update_summary(sid, "s", expected_version=7)
+
+
+@pytest.mark.parametrize("expected", [0, 7])
+def test_a_change_of_a_session_at_another_version_says_which_it_has(ledger, sid, expected):
+    bob = ledger.for_user("user123")
+    for change in (
+        lambda: ledger.update_summary(sid, "s", expected_version=expected),
+        lambda: bob.add_message(sid, "user", "hi", expected_version=expected),
+        lambda: ledger.rewind(sid, 1, expected_version=expected),
+        lambda: ledger.fork_session(sid, expected_version=expected),
+    ):
+        with pytest.raises(WrongExpectedVersion, match=f"{sid} is at version 1, not {expected}; .* Read it again"):
+            change()
+    assert ledger.update_summary(sid, "s", expected_version=-1).version == 2
 
 
 @pytest.mark.parametrize("key", ["order-17", "it's \u00e9", uuid7(START, 99)])

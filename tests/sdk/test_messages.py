@@ -134,3 +134,10 @@ def test_a_part_of_a_message_that_sums_would_misread_is_refused(ledger, sid, par
     with pytest.raises(InvalidInput, match=f"^{part} must be .*nothing was written"):
         ledger.add_message(sid, "assistant", "x", **{part: value})
     assert ledger.get_messages(sid) == []
+
+
+@pytest.mark.parametrize("name", ["last", "limit"])
+@pytest.mark.parametrize("number", [0, 10_001])
+def test_a_number_of_messages_that_cannot_be_is_refused_by_the_name_that_was_given(ledger, sid, name, number):
+    with pytest.raises(InvalidInput, match=f"^{name} must be"):
+        ledger.get_messages(sid, **{name: number})

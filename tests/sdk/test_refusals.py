@@ -181,6 +181,22 @@ def test_the_refusal_of_a_misspelt_field_suggests_the_one_that_was_meant(
             lambda ledger, sid: ledger.complete_session(sid, note="x"),
             "complete_session() got an unexpected keyword argument 'note'. Changes take expected_version, event_id, ",
         ),
+        (
+            lambda ledger, _: ledger.list_sessions(user="ada"),
+            "list_sessions() got an unexpected keyword argument 'user'. Did you mean user_id?",
+        ),
+        (
+            lambda ledger, _: ledger.for_user("ada").iter_sessions(state="active"),
+            "iter_sessions() got an unexpected keyword argument 'state'. Did you mean status?",
+        ),
+        (
+            lambda ledger, _: ledger.count_sessions("day", title="x"),
+            "count_sessions() got an unexpected keyword argument 'title'. There are: by, user_id, status, session_type",
+        ),
+        (
+            lambda ledger, _: ledger.search("x", user="ada"),
+            "search() got an unexpected keyword argument 'user'. Did you mean user_id?",
+        ),
     ],
 )
 def test_the_refusal_of_an_argument_names_the_method_and_suggests_the_one_that_was_meant(

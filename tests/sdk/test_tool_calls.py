@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from ledger import InvalidInput, SessionLedger
+from ledger import Change, InvalidInput, SessionLedger
 
 COLUMNS = ("tool_calls", "tool_call_status", "tool_call_results")
 BERN, ROME = {"city": "Bern"}, {"city": "Rome"}
+
+
+class Function(BaseModel):
+    """The function of a call in OpenAI's form."""
+
+    name: str
+    arguments: str
+
+
+class OpenAICall(BaseModel):
+    """A call as OpenAI's library has it."""
+
+    id: str
+    function: Function
+    type: str = "function"
 
 
 @pytest.fixture
@@ -51,7 +67,7 @@ def test_two_calls_of_one_tool_without_ids_are_two_calls_whatever_plans_them(led
         else:
             ledger.update_session(sid, {"tool_calls": planned})
     found = [(call.call_id, call.name, call.status) for call in ledger.get_session(sid).calls]
-    assert found == [("weather", "weather", "pending"), ("weather#2", "weather", "pending")]
+    assert found == [("weather#1", "weather", "pending"), ("weather#2", "weather", "pending")]
     assert [call.definition["arguments"] for call in ledger.get_session(sid).calls] == [BERN, ROME]
 
 
@@ -85,12 +101,12 @@ def test_arguments_that_are_empty_are_arguments_and_no_list_of_a_later_turn_repl
 
 
 @pytest.mark.parametrize(
-    "call", [{"id": "weather", "name": "plot"}, {"call_id": "weather", "name": "weather", "arguments": ROME}]
+    "call", [{"id": "weather#1", "name": "plot"}, {"call_id": "weather#1", "name": "weather", "arguments": ROME}]
 )
 def test_an_id_that_another_call_has_is_refused(ledger, sid, call):
-    with pytest.raises(InvalidInput, match=r"'weather' has another name or other arguments .* an id of its own"):
+    with pytest.raises(InvalidInput, match=r"'weather#1' has another name or other arguments .* an id of its own"):
         ledger.update_session(sid, {"tool_calls": [call], "summary": "s"})
-    with pytest.raises(InvalidInput, match=r"has these tool calls: weather\. To record a further call"):
+    with pytest.raises(InvalidInput, match=r"has these tool calls: weather#1\. To record a further call"):
         ledger.update_session(sid, {"tool_calls": [{"name": "weather", "arguments": BERN}]})
 
 
@@ -100,19 +116,19 @@ def test_calls_of_one_tool_are_answered_in_turn(ledger, sid):
     assert statuses(ledger, sid) | {"p1": None, "sum": None} == {
         "p1": None,
         "sum": None,
-        "weather": "completed",
+        "weather#1": "completed",
         "weather#2": "pending",
     }
     ledger.update_tool_call_status(sid, "weather", "failed", 20)
-    assert columns(ledger, sid)["tool_call_results"] == {"weather": 3, "weather#2": 20}
+    assert columns(ledger, sid)["tool_call_results"] == {"weather#1": 3, "weather#2": 20}
     ledger.update_tool_call_status(sid, "weather", "completed", 21)  # all are answered: the last is answered again
-    assert columns(ledger, sid)["tool_call_results"] == {"weather": 3, "weather#2": 21}
+    assert columns(ledger, sid)["tool_call_results"] == {"weather#1": 3, "weather#2": 21}
 
 
 def test_a_call_of_one_tool_can_be_answered_before_the_others_by_its_id(ledger, sid):
     ledger.update_tool_call_status(sid, "weather#2", "completed", 20)
     ledger.update_tool_call_status(sid, "weather", "completed", 3)
-    assert columns(ledger, sid)["tool_call_results"] == {"weather": 3, "weather#2": 20}
+    assert columns(ledger, sid)["tool_call_results"] == {"weather#1": 3, "weather#2": 20}
 
 
 def test_a_call_whose_id_only_looks_like_the_next_of_another_is_not_answered_for_it(ledger):
@@ -123,10 +139,77 @@ def test_a_call_whose_id_only_looks_like_the_next_of_another_is_not_answered_for
     assert statuses(ledger, sid) == {
         "c": "completed",
         "c#2": "pending",
-        "q": "completed",
+        "q#1": "completed",
         "q#2": "pending",
         "q#3": "completed",
     }
+
+
+def test_the_id_of_each_call_of_a_list_means_this_call_only(ledger, sid):
+    for call in ledger.require_session(sid).calls:
+        for status in ("failed", "running", "completed"):
+            ledger.update_tool_call_status(sid, call.call_id, status, call.call_id)
+            found = {it.call_id: (it.status, it.result) for it in ledger.require_session(sid).calls}
+            assert found[call.call_id] == (status, call.call_id)
+    assert {result for _, result in found.values()} == {"p1", "sum", "weather#1", "weather#2"}
+
+
+def test_an_id_that_is_the_name_of_another_call_means_the_call_with_this_id(ledger):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": [{"name": "sum", "id": "plot"}, "plot"]})
+    for status in ("failed", "running"):
+        ledger.update_tool_call_status(sid, "plot", status)
+    assert statuses(ledger, sid) == {"plot": "running", "plot#2": "pending"}
+
+
+def test_a_session_of_an_earlier_release_keeps_the_ids_of_its_calls(ledger):
+    sid = ledger.create_session("ada", "q")
+    earlier = [Change("tool_call", call_id, {"name": "q"}) for call_id in ("q", "q#2")]
+    pending = [Change("tool_call_status", call_id, "pending") for call_id in ("q", "q#2")]
+    ledger.append(sid, "constraints.updated", [*earlier, *pending])
+    ledger.update_tool_call_status(sid, "q", "completed")
+    ledger.update_tool_call_status(sid, "q", "failed")
+    assert statuses(ledger, sid) == {"q": "completed", "q#2": "failed"}
+    ledger.update_session(sid, {"tool_call_status": {"q": "running"}})  # here an id is never a name
+    ledger.update_constraints(sid, {"tool_calls": ["q", "q", "q"]})
+    assert statuses(ledger, sid) == {"q": "running", "q#2": "failed", "q#3": "pending"}
+
+
+def test_a_list_continues_the_calls_that_the_session_has(ledger):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": ["once", "twice", "twice"]})
+    ledger.update_session(sid, {"tool_calls": ["once", "twice"], "constraints": {"tool_calls": ["once", "once"]}})
+    ledger.update_constraints(sid, {"tool_calls": ["once", "twice", "twice", "twice"]})
+    assert [*statuses(ledger, sid)] == ["once", "twice#1", "twice#2", "once#2", "twice#3"]
+    ledger.update_session(sid, {"tool_calls": [{"name": "twice", "arguments": {"n": n}} for n in range(4)]})
+    numbers = {
+        it.call_id: it.definition["arguments"]["n"] for it in ledger.require_session(sid).calls if it.name == "twice"
+    }
+    assert numbers == {"twice#1": 0, "twice#2": 1, "twice#3": 2, "twice#4": 3}
+
+
+@pytest.mark.parametrize("other", [{"name": "y", "arguments": {"q": 1}}, {"name": "x", "arguments": {"q": 2}}])
+@pytest.mark.parametrize("way", ["update_session", "update_constraints", "create_session"])
+def test_two_different_calls_with_one_id_are_refused(ledger, sid, way, other):
+    calls = {"tool_calls": [{"id": "d", "name": "x", "arguments": {"q": 1}}, {"call_id": "d", **other}]}
+    target, more = ("ada", {"fields": {"constraints": calls}}) if way == "create_session" else (sid, {})
+    with pytest.raises(InvalidInput, match=r"has the id 'd' for two calls.* an id of its own"):
+        getattr(ledger, way)(target, "q" if more else calls, **more)
+    assert ledger.require_session(sid).version == 2
+
+
+def test_a_call_that_is_listed_twice_with_its_id_is_one_call(ledger):
+    sid = ledger.create_session("ada", "q")
+    ledger.update_session(sid, {"tool_calls": [{"id": "d", "name": "x", "args": {"q": 1}}] * 2})
+    assert statuses(ledger, sid) == {"d": "pending"}
+
+
+@pytest.mark.parametrize("way", ["update_session", "update_constraints"])
+def test_calls_in_the_form_of_openai_have_the_name_and_the_arguments_of_their_function(ledger, way):
+    sid = ledger.create_session("ada", "q")
+    as_object = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bern"}'}}
+    as_model = OpenAICall(id="c2", function=Function(name="weather", arguments="Rome"))
+    getattr(ledger, way)(sid, {"tool_calls": [as_object, as_model, {"function": as_model.function}]})
+    calls = [(it.call_id, it.name, it.definition["arguments"]) for it in ledger.require_session(sid).calls]
+    assert calls == [("c1", "weather", BERN), ("c2", "weather", "Rome"), ("weather", "weather", "Rome")]
 
 
 def test_an_answer_that_is_sent_again_answers_no_other_call(ledger, sid):
@@ -146,18 +229,18 @@ def test_a_session_is_complete_only_when_each_call_of_one_tool_is(ledger):
 
 def test_planning_the_same_calls_again_plans_none_and_one_more_plans_one(ledger, sid):
     ledger.update_constraints(sid, {"tool_calls": ["weather", "weather"]})
-    assert [*statuses(ledger, sid)] == ["p1", "sum", "weather", "weather#2"]
+    assert [*statuses(ledger, sid)] == ["p1", "sum", "weather#1", "weather#2"]
     ledger.update_constraints(sid, {"tool_calls": ["weather", "weather", "weather"]})
-    assert [*statuses(ledger, sid)] == ["p1", "sum", "weather", "weather#2", "weather#3"]
+    assert [*statuses(ledger, sid)] == ["p1", "sum", "weather#1", "weather#2", "weather#3"]
 
 
 @pytest.mark.parametrize(
     ("calls", "ids"),
     [
-        (["q", "q", "q#2", "q"], ["q", "q#3", "q#2", "q#4"]),
+        (["q", "q", "q#2", "q"], ["q#1", "q#3", "q#2", "q#4"]),
         ([{"name": "x", "id": "q"}, "q"], ["q", "q#2"]),
-        (["q", {"name": "x", "id": "q#2"}, "q"], ["q", "q#2", "q#3"]),
-        ([{"name": "q", "call_id": "c"}, {"name": "q", "id": ""}, {"name": "q", "id": None}], ["c", "q", "q#2"]),
+        (["q", {"name": "x", "id": "q#2"}, "q"], ["q#1", "q#2", "q#3"]),
+        ([{"name": "q", "call_id": "c"}, {"name": "q", "id": ""}, {"name": "q", "id": None}], ["c", "q#1", "q#2"]),
     ],
     ids=str,
 )
@@ -183,20 +266,25 @@ def test_the_columns_of_a_session_can_be_written_back_as_they_were_read(ledger, 
 
 def test_a_results_key_is_the_calls_id_whichever_calls_are_answered(ledger, sid):
     ledger.update_tool_call_status(sid, "weather", "completed", 3)
-    ledger.update_session(sid, {"tool_call_results": {"weather": 4, "weather#2": 20}})
-    assert columns(ledger, sid)["tool_call_results"] == {"weather": 4, "weather#2": 20}
+    ledger.update_session(sid, {"tool_call_results": {"weather#1": 4, "weather#2": 20}})
+    assert columns(ledger, sid)["tool_call_results"] == {"weather#1": 4, "weather#2": 20}
 
 
 def test_statuses_are_a_list_in_the_order_of_the_calls_or_an_object_by_call(ledger, sid):
     ledger.update_session(sid, {"tool_call_status": ["running", "completed", "failed", "pending"]})
-    assert statuses(ledger, sid) == {"p1": "running", "sum": "completed", "weather": "failed", "weather#2": "pending"}
+    assert statuses(ledger, sid) == {"p1": "running", "sum": "completed", "weather#1": "failed", "weather#2": "pending"}
     ledger.update_session(sid, {"tool_call_status": {"plot": "completed", "weather#2": "running"}})
-    assert statuses(ledger, sid) == {"p1": "completed", "sum": "completed", "weather": "failed", "weather#2": "running"}
+    assert statuses(ledger, sid) == {
+        "p1": "completed",
+        "sum": "completed",
+        "weather#1": "failed",
+        "weather#2": "running",
+    }
     ledger.update_session(sid, {"tool_calls": ["weather#2", "plot"], "tool_call_status": ["completed", "failed"]})
     assert statuses(ledger, sid) == {
         "p1": "failed",
         "sum": "completed",
-        "weather": "failed",
+        "weather#1": "failed",
         "weather#2": "completed",
     }
 
@@ -211,8 +299,8 @@ def test_calls_their_statuses_and_their_results_are_planned_in_one_update(ledger
             "tool_call_results": {"weather": 3, "plot": {"url": "a.png"}},
         },
     )
-    assert statuses(ledger, sid) == {"weather": "completed", "p1": "running", "weather#2": "pending"}
-    assert columns(ledger, sid)["tool_call_results"] == {"weather": 3, "p1": {"url": "a.png"}}
+    assert statuses(ledger, sid) == {"weather#1": "completed", "p1": "running", "weather#2": "pending"}
+    assert columns(ledger, sid)["tool_call_results"] == {"weather#1": 3, "p1": {"url": "a.png"}}
     assert ledger.get_session(sid).version == 2
 
 
@@ -226,6 +314,33 @@ def test_none_takes_a_result_away(ledger, sid):
     ledger.update_session(sid, {"tool_call_results": {"sum": 1, "plot": 2}})
     ledger.update_session(sid, {"tool_call_results": {"sum": None}})
     assert columns(ledger, sid)["tool_call_results"] == {"p1": 2}
+
+
+@pytest.mark.parametrize("status", ["pending", "completed"])
+def test_a_call_that_is_withdrawn_leaves_neither_a_status_nor_a_result(ledger, status):
+    sid = ledger.create_session(
+        "ada", "q", fields={"tool_calls": ["a", "b"], "tool_call_status": [status, "completed"]}
+    )
+    ledger.update_session(sid, {"tool_call_results": {"a": 1, "b": 2}})
+    ledger.update_session(sid, {"tool_call": {"a": None}})
+    assert columns(ledger, sid) == {
+        "tool_calls": ["b"],
+        "tool_call_status": ["completed"],
+        "tool_call_results": {"b": 2},
+    }
+    assert ledger.is_session_complete(sid)
+    assert ledger.require_session(sid, version=2).tool_calls == ["a", "b"]
+    ledger.update_session(sid, {"tool_calls": ["a"]})
+    assert statuses(ledger, sid) == {"b": "completed", "a": "pending"}
+
+
+def test_a_call_that_kept_its_status_when_it_was_withdrawn_can_be_withdrawn_again(ledger):
+    sid = ledger.create_session(
+        "ada", "q", fields={"tool_calls": ["a", "b"], "tool_call_status": ["pending", "completed"]}
+    )
+    ledger.append(sid, "session.updated", [Change("tool_call", "a", removed=True)])
+    ledger.update_session(sid, {"tool_call": {"a": None}, "tool_call_results": {"a": None}})
+    assert ledger.is_session_complete(sid)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
 from ledger import Change, InvalidInput, LedgerError, SessionEnded, SessionLedger
+from ledger.model.instants import to_text
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 
@@ -54,6 +56,17 @@ def test_a_call_that_an_ended_session_refuses_names_the_way_on(ledger, status, c
     assert WAYS[status] in str(refused.value)
     getattr(ledger, WAYS[status].removesuffix("()"))(sid)
     assert ledger.add_message(sid, "user", "hello")
+
+
+def test_a_refusal_says_since_when_a_session_is_expired_only_if_its_end_has_passed(ledger, clock):
+    early, late = (ledger.create_session("ada", "q", ttl=timedelta(days=7)) for _ in range(2))
+    end = ledger.require_session(late).expires_at
+    ledger.update_session(early, {"status": "expired"})
+    with pytest.raises(SessionEnded, match=f"Session {early} is expired; nothing was written"):
+        ledger.add_message(early, "user", "hi")
+    clock.now = end
+    with pytest.raises(SessionEnded, match=f"Session {late} is expired since {to_text(end)}; nothing"):
+        ledger.add_message(late, "user", "hi")
 
 
 @pytest.mark.parametrize("status", ENDS)

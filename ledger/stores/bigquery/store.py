@@ -25,7 +25,7 @@ from ledger import forking
 from ledger.clock import Clock, utc_now
 from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
-from ledger.model.fields import check_change
+from ledger.model.fields import check_change, check_role
 from ledger.model.fold import State
 from ledger.model.ids import creation_day
 from ledger.model.instants import EPOCH, from_micros, to_micros
@@ -241,9 +241,11 @@ class BigQueryStore(forking.Renewed):
         """
         self._check_open()
         check_limit(limit)
-        for name in ("user_id", "visible_to", "role"):
+        for name in ("user_id", "visible_to"):
             if getattr(query, name) is not None:
                 check_text(getattr(query, name), name)
+        if query.role is not None:
+            check_role(query.role)
         lower, upper = _creation_span(query)
         cursor = SearchCursor(to_micros(_LATEST), "", 0, "", "")
         if after is not None:
@@ -354,9 +356,10 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
 def _required_values(query: SessionQuery) -> list[Wanted]:
     """Return the values that a query requires; for a grant, which may have any value, None."""
     required: list[Wanted] = []
-    for name, text in (("user_id", query.user_id), ("status", query.status)):
-        if text is not None:
-            check_text(text, name)
+    if query.user_id is not None:
+        check_text(query.user_id, "user_id")
+    if query.status is not None:
+        check_change("status", "", query.status, removed=False)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
         required.append(("session_type", "", query.session_type))

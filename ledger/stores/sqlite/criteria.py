@@ -104,7 +104,7 @@ def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
             require(is_over, *values)
         status = f"CASE WHEN {is_over} THEN '\"expired\"' ELSE {status} END"
     if query.status is not None:
-        require(f"{status} = ?", *values, canonical(check_text(query.status, "status")))
+        require(f"{status} = ?", *values, canonical(check_change("status", "", query.status, removed=False)))
     if query.without:
         unwanted = [canonical(check_text(word, "status")) for word in query.without]
         require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *values, *unwanted)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import CapabilityMissing, CorruptEvent
+from ledger.model.fields import check_role
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
@@ -176,7 +177,7 @@ def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[
     if query.visible_to is not None:
         require(_VISIBLE, *[check_text(query.visible_to, "visible_to")] * 2)
     if query.role is not None:
-        check_text(query.role, "role")
+        check_role(query.role)
     if query.created_from is not None:
         require("h.created_at >= ?", to_micros(query.created_from, "created_from"))
     if query.created_until is not None:
