@@ -17,8 +17,10 @@ from ledger.model.fields import FIELDS, SESSION_KEY
 from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.lifetime import CLOSED
 
-#: The status of an incomplete copy.
-COPYING = "copying"
+#: The status of an incomplete copy, and of a session while a rewind in several events is incomplete.
+COPYING, REWINDING = "copying", "rewinding"
+#: Statuses that a copy or a rewind never restores.
+_UNRESTORED = (*CLOSED, COPYING, REWINDING)
 #: Fields that belong to one session and are not copied: grants, lineage, children, expires_at and the session key.
 OWN = frozenset({*(field.name for field in FIELDS.values() if not field.copied), SESSION_KEY})
 #: Fields whose keys are read in the order in which they were written.
@@ -77,33 +79,50 @@ def lacking(plan: Plan, state: State) -> Plan:
 def status_of_copy(source: State) -> str | None:
     """Return the status that a copy of a state gets; None if the state has no status or the status was erased.
 
-    A status that closes a session becomes ``active``, as does ``copying``. Any other status is kept.
+    A status that closes a session becomes ``active``, as do ``copying`` and ``rewinding``. Any other status is kept.
     """
     held = source.get(("status", ""))
     if held is None or held.text is None:
         return None
     status: str = held.value
-    return "active" if status in (*CLOSED, COPYING) else status
+    return "active" if status in _UNRESTORED else status
+
+
+def restores_status(then: State) -> bool:
+    """Return True if a rewind to a state restores its status: unless that is closed, ``copying`` or ``rewinding``."""
+    held = then.get(("status", ""))
+    return held is None or held.value not in _UNRESTORED
+
+
+def status_of_rewind(now: State, then: State) -> str | None:
+    """Return the status of a session that is rewound from the state ``now`` to the earlier state ``then``.
+
+    It is None if the earlier state has none. A status in ``CLOSED``, ``copying`` and ``rewinding`` are not restored:
+    then the session keeps its present status, or is ``active`` if that is ``rewinding``.
+    """
+    held = (then if restores_status(then) else now).get(("status", ""))
+    status: str | None = None if held is None else held.value
+    return "active" if status == REWINDING else status
 
 
 def to_rewind(now: State, then: State) -> Plan:
     """Return the changes that rewind a session from the state ``now`` to the earlier state ``then``.
 
-    ``OWN`` fields are not rewound. The status is not rewound if the earlier status is in ``CLOSED`` or is ``copying``.
-    If an item of an ordered field was removed or replaced since, that item and all later ones are written again, in
-    order. If a register has a value now and its earlier value was erased, the register is removed.
+    The status (see ``status_of_rewind``) and ``OWN`` fields are left out. If an item of an ordered field was removed or
+    replaced since, that item and all later ones are written again, in order. If a register has a value now and its
+    earlier value was erased, the register is removed.
     """
     sequences = _sequences(then)
     in_order = {register for sequence in sequences for register in sequence}
+    excluded = {*OWN, "status"}
     free = []
     for register in now:
         held = then.get(register)
         was_erased = held is not None and held.text is None and now[register].text is not None
-        if (held is None or was_erased) and register[0] not in OWN:
+        if (held is None or was_erased) and register[0] not in excluded:
             free.append(_sized(Change(*register, removed=True), None))
     for register, held in then.items():
-        field, _ = register
-        is_excluded = register in in_order or field in OWN or (field == "status" and held.value in (*CLOSED, COPYING))
+        is_excluded = register in in_order or register[0] in excluded
         if not is_excluded and held.text is not None and (register not in now or now[register].text != held.text):
             free.append(_set(register, held))
     return Plan(free, [_from_first_difference(sequence, now, then) for sequence in sequences])

@@ -124,12 +124,51 @@ def test_a_rewind_broken_off_after_any_event_is_finished_by_the_same_call(ledger
         if error is None:
             break
         assert isinstance(error, OutcomeUnknown if appends and kind is StoreUnavailable else kind)
-        again, once_more = rewind(), rewind()
+        if 0 < appends < 3:
+            assert ledger.get_session(sid).status == "rewinding"
+        again, once_more = rewind(expected_version=14) if appends else rewind(), rewind()
         assert (again.event_id, again.version) == (once_more.event_id, once_more.version)
         assert read(ledger, sid) == before
         rewound = [it.event_type for it in ledger.history(sid, after=14)]
         assert rewound == ["session.rewinding", "session.rewinding", "session.rewound"]
     assert appends == 3
+
+
+class Overtaken:
+    """A store whose appends from the second on are each overtaken once by a message of another writer."""
+
+    def __init__(self, ledger: SessionLedger) -> None:
+        self._store, self._appends, self.overtaking = ledger.store, 0, []
+        self._other = SessionLedger(ledger.store)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, session_id: str, *args: Any, **more: Any) -> Appended:
+        self._appends += 1
+        if self._appends in (2, 4):
+            done = self._other.add_message(session_id, "user", "urgent", message_id=f"m05 {self._appends}")
+            self._other.remove_message(session_id, "m03")
+            self.overtaking.append(done.version)
+        return self._store.append(session_id, *args, **more)
+
+
+@pytest.mark.usefixtures("small_events")
+@pytest.mark.parametrize("expected", [{}, {"expected_version": 14}])
+def test_what_others_append_after_the_first_event_of_a_rewind_is_kept(ledger, expected):
+    sid = ledger.create_session("ada", "q")
+    for number in range(12):
+        ledger.add_message(sid, "user", number, message_id=f"m{11 - number:02}")
+    ledger.append(sid, "a.b", [Change("message", f"m{number:02}", removed=True) for number in range(12)])
+    store = ledger.store
+    ledger.store = overtaken = Overtaken(ledger)
+    done = ledger.rewind(sid, 13, event_id="back", **expected)
+    ledger.store = store
+    session = ledger.get_session(sid, messages=True)
+    assert [it.content for it in session.messages] == [*(n for n in range(12) if n != 8), "urgent", "urgent"]
+    assert (len(overtaken.overtaking), session.status, session.version) == (2, "active", done.version)
+    again = ledger.rewind(sid, 13, event_id="back", **expected)
+    assert (again.version, again.replayed) == (done.version, True)
 
 
 @pytest.mark.usefixtures("small_events")

@@ -108,7 +108,7 @@ def _owner(session: Session | None) -> str:
 @click.argument("version", type=click.IntRange(min=1))
 @with_envelope
 def rewind(as_json: bool, url: str | None, session_id: str, version: int, **envelope: Any) -> None:
-    """Rewind a session: append an event that restores its state at VERSION.
+    """Rewind a session: append events that restore its state at VERSION.
 
     The history is kept. With --json, version and event_id are null if the session already has that state.
     """
