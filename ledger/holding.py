@@ -7,7 +7,7 @@ always releases the lock. ``ending`` always releases a resource.
 
 ``TimedLock`` calls a function and is no context manager. If an exception strikes between the ``yield`` of a context
 manager's generator and the block, the generator stays suspended, and what it has acquired held, until the exception is
-dropped. That may be late: a notebook keeps the last one, and an exception that a variable of its own traceback refers to
+dropped. That may be late: a notebook keeps the last exception, and one that a variable of its own traceback refers to
 lives until the garbage is collected.
 """
 
