@@ -124,6 +124,10 @@ class _Form:
         kind = type(value)  # not what the value says it is, as a mock does: it would be recorded as its repr
         if issubclass(kind, PurePath):
             return str(value)
+        if issubclass(kind, Decimal) and not value.is_finite():
+            if self._nulls:
+                return None
+            raise InvalidInput(f"{path} is the decimal {value}, which JSON cannot carry; record None or text.")
         if issubclass(kind, _TEXT):
             return _by_pydantic(value, path)
         if issubclass(kind, _BYTES):
