@@ -268,7 +268,10 @@ class Session(DictForm, Mapping[str, Any]):
 
     @_Part
     def status(self) -> str | None:
-        """The status. From ``expires_at`` on it is ``expired``, even if no event has recorded that yet."""
+        """The status; None if an update has removed it.
+
+        From ``expires_at`` on it is ``expired``, even if no event has recorded that yet.
+        """
         recorded = self.recorded_status
         return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
 
