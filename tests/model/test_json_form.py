@@ -160,6 +160,15 @@ def test_a_value_that_contains_itself_is_refused() -> None:
             json_form(value)
 
 
+@pytest.mark.parametrize("beside", [{}, {"day": date(2026, 1, 1)}])
+def test_the_error_of_a_value_that_contains_itself_has_the_beginning_of_its_path_alone(beside: dict[str, Any]) -> None:
+    value: dict[str, Any] = dict(beside)
+    value["d"] = value
+    with pytest.raises(InvalidInput, match=r"^context\['c'\](\.d){14}… is nested deeper than") as refused:
+        text_of(Change("context", "c", value))
+    assert len(str(refused.value)) < 120
+
+
 @pytest.mark.parametrize("value", [date(2026, 1, 1), {1}, b"x", {1: 2}, np.float64(1), Order(1, date(2026, 1, 1))])
 def test_strict_values_refuses_what_is_no_json_value(tmp_path: Path, value: Any) -> None:
     with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", strict_values=True) as ledger:
