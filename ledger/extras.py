@@ -33,7 +33,7 @@ def require_extra(extra: str, *modules: str) -> None:
         modules: Modules to check; by default all modules of the extra.
     """
     if names := missing(extra, *modules):
-        raise MissingExtra(f"Not installed: {', '.join(names)}. Type: {install_line(extra)}")
+        raise MissingExtra(f"Not installed: {', '.join(names)}. Type {install_line(extra)}")
 
 
 def missing(extra: str, *modules: str) -> list[str]:
@@ -48,8 +48,11 @@ def missing(extra: str, *modules: str) -> list[str]:
 
 
 def install_line(extra: str) -> str:
-    """Return the command line that installs an extra."""
-    return f'pip install "session-ledger[{extra}]"'
+    """Return the command line that installs an extra, and where to type it.
+
+    The package is not on PyPI; the name ``session-ledger`` there is somebody else's.
+    """
+    return f'in the checkout: pip install ".[{extra}]"'
 
 
 def _is_installed(module: str) -> bool:

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
@@ -175,9 +174,9 @@ class SessionStore:
             )
         self._require(session_id)
         parts = {name: getattr(message, name) for name in self._types}
-        payload = {name: _jsonable(value, name) for name, value in parts.items() if value is not None}
+        payload = {name: json_form(value, name) for name, value in parts.items() if value is not None}
         metadata = {
-            **_jsonable(message.metadata or {}, "metadata"),
+            **json_form(message.metadata or {}, "metadata"),
             "timestamp": to_text(message.timestamp, "timestamp"),
         }
         self.ledger.add_message(
@@ -225,7 +224,7 @@ class SessionStore:
         self._require(session_id)
         names = object_of(context, "context")
         if names:
-            self.ledger.update_context(session_id, _jsonable(names, "context"))
+            self.ledger.update_context(session_id, json_form(names, "context"))
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
         """Return all chats of a user (None: the anonymous user), newest first, without reading their messages."""
@@ -354,13 +353,6 @@ class SessionStore:
 def _object_in(value: Any, name: str) -> Mapping[str, Any]:
     """Return a mapping unchanged. None becomes an empty dict, and any other value becomes ``{name: value}``."""
     return value if isinstance(value, Mapping) else {} if value is None else {name: value}
-
-
-def _jsonable(value: Any, name: str) -> Any:
-    try:
-        return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError):
-        return json_form(value, name)  # or its error, which names the part
 
 
 def _url(path: str | Path | None) -> str:

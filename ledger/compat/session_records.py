@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
 from ledger.errors import InvalidInput
 from ledger.model.json_form import json_form
 from ledger.model.session import Session
@@ -104,21 +102,14 @@ def as_object(state: Any) -> dict[str, Any]:
     """Return a state as a dict of JSON values. Models, dataclasses, dates, enums and sets are converted.
 
     Raises:
-        InvalidInput: The state is not an object, or contains a value that JSON cannot represent.
+        InvalidInput: The state is not an object, or contains a value without JSON form.
     """
     if isinstance(state, Mapping):
-        return {name: _jsonable(value, str(name)[:70]) for name, value in state.items()}
-    found = _jsonable(state, "The state")
+        return {name: json_form(value, str(name)[:70]) for name, value in state.items()}
+    found = json_form(state, "The state")
     if not isinstance(found, dict):
         raise InvalidInput(f"The state must be an object of name to value, not {full_name(state)}.")
     return found
-
-
-def _jsonable(value: Any, where: str) -> Any:
-    try:
-        return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError):
-        return json_form(value, where)  # or its error, which names the part
 
 
 def checked(name: str, value: Any) -> Any:

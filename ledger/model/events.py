@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from ledger.errors import InvalidInput, ValueTooLarge
+from ledger.model.dict_form import DictForm
 from ledger.model.fields import check_change
 from ledger.model.ids import check_idempotency_key
 from ledger.model.instants import to_micros, to_text
@@ -136,7 +137,7 @@ Appended = AppendResult
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RecordedChange:
+class RecordedChange(DictForm):
     """One change as recorded.
 
     Attributes:
@@ -176,7 +177,7 @@ class RecordedChange:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RecordedEvent:
+class RecordedEvent(DictForm):
     """An immutable event as a store recorded it. Times are timezone-aware and in UTC.
 
     ``idempotency_key`` is the key that the caller gave as ``event_id``, if ``event_id`` was made from it; else None.

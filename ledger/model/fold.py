@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ledger.model.dict_form import DictForm
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.values import decode
 
@@ -67,7 +68,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(DictForm):
     """A register that differs between two states. ``before`` or ``after`` is None if that state lacks the register."""
 
     field: str

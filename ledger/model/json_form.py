@@ -22,7 +22,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger.errors import InvalidInput, ValueTooLarge
-from ledger.model.values import MAX_DEPTH, MAX_ITEMS, canonical, count_items, full_name, too_many, wrong_key
+from ledger.model.values import MAX_DEPTH, MAX_ITEMS, canonical, count_items, full_name, too_deep, too_many, wrong_key
 
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -81,7 +81,7 @@ class _Form:
     def of(self, value: Any, path: str, depth: int) -> Any:
         """Return the JSON form of a part of the value."""
         if depth > MAX_DEPTH:
-            raise InvalidInput(f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+            raise too_deep(path)
         self._left[0] -= 1
         if self._left[0] < 0:
             raise too_many(path)
@@ -124,6 +124,10 @@ class _Form:
         kind = type(value)  # not what the value says it is, as a mock does: it would be recorded as its repr
         if issubclass(kind, PurePath):
             return str(value)
+        if issubclass(kind, Decimal) and not value.is_finite():
+            if self._nulls:
+                return None
+            raise InvalidInput(f"{path} is the decimal {value}, which JSON cannot carry; record None or text.")
         if issubclass(kind, _TEXT):
             return _by_pydantic(value, path)
         if issubclass(kind, _BYTES):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger.errors import InvalidInput
+from ledger.model.dict_form import list_form
 from ledger.model.display import html_of_table
 from ledger.model.values import check_text, check_whole
 
@@ -70,6 +71,11 @@ class Page(list[T]):
         shown = ", ".join([*map(repr, self[:_SHOWN]), *(["..."] if len(self) > _SHOWN else [])])
         count = f"{len(self)} item{'' if len(self) == 1 else 's'}"
         return f"<Page [{shown}], {count}, {'the last' if self.next is None else f'more after={self.next!r}'}>"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Return the schema by which pydantic and FastAPI take a page as it is, and write it as a list."""
+        return list_form(cls, source, handler)
 
     def _repr_html_(self) -> str:
         follow = "" if self.next is None else f", more after={self.next!r}"

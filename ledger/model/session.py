@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 import orjson
 
 from ledger.errors import CorruptEvent, MessagesNotRead
+from ledger.model.dict_form import DictForm
 from ledger.model.display import html_of_object
 from ledger.model.fields import FIELDS, Role, ToolStatus
 from ledger.model.fold import Register, RegisterValue, State
@@ -66,7 +67,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(DictForm):
     """A message of a session. Messages are ordered by ``version``, then ``message_id``. Absent parts are None.
 
     Attributes:
@@ -125,7 +126,7 @@ MESSAGE_PARTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(DictForm):
     """A tool call.
 
     Attributes:
@@ -184,7 +185,7 @@ def _by_key(field: str) -> _Part[dict[str, Any]]:
     return _Part(lambda session: session._keyed(field), FIELDS[field].doc)
 
 
-class Session(Mapping[str, Any]):
+class Session(DictForm, Mapping[str, Any]):
     """The state of a session at a version.
 
     As a mapping it has the seventeen columns of the ``sessions`` view; other fields are attributes only. Values are
@@ -267,7 +268,10 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def status(self) -> str | None:
-        """The status. From ``expires_at`` on it is ``expired``, even if no event has recorded that yet."""
+        """The status; None if an update has removed it.
+
+        From ``expires_at`` on it is ``expired``, even if no event has recorded that yet.
+        """
         recorded = self.recorded_status
         return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
 
@@ -389,14 +393,6 @@ class Session(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Return the schema by which pydantic and FastAPI take a Session as it is, and write it as ``to_dict``."""
-        from pydantic_core import core_schema as schema
-
-        form = schema.plain_serializer_function_ser_schema(cls.to_dict, return_schema=schema.dict_schema())
-        return schema.is_instance_schema(cls, serialization=form)
 
     def _repr_html_(self) -> str:
         return html_of_object(f"Session {self.session_id}", self.to_dict())

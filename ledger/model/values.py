@@ -27,6 +27,8 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_
 #: Number of items from which they are counted, which takes memory.
 _MANY = 100_000
 _TOO_MANY = f"has more than {MAX_ITEMS:,} items, more than an event takes; record where the content is instead"
+#: Maximum number of characters of the path to a part that is too deep, in the error.
+_SHOWN = 40
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels, or contains itself"
 
 
@@ -99,6 +101,11 @@ def full_name(value: Any) -> str:
 def too_many(where: str) -> ValueTooLarge:
     """Return the error for a value with more than ``MAX_ITEMS`` items."""
     return ValueTooLarge(f"{where[:200]} {_TOO_MANY}.")
+
+
+def too_deep(where: str) -> InvalidInput:
+    """Return the error for a part of a value below ``MAX_DEPTH`` levels; of its path, the beginning says enough."""
+    return InvalidInput(f"{where if len(where) <= _SHOWN else f'{where[:_SHOWN]}…'} {_TOO_DEEP}.")
 
 
 def wrong_key(where: str, key: Any) -> InvalidInput:
@@ -265,7 +272,7 @@ def _explain(value: Any, where: str) -> None:
 def _refuse(value: Any, where: str, depth: int) -> None:
     """Raise InvalidInput if a part of a value cannot be recorded. The message names the first such part."""
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"{where[:200]} {_TOO_DEEP}.")
+        raise too_deep(where)
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):

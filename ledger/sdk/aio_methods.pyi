@@ -487,7 +487,7 @@ class LedgerMethods:
         """Register a pydantic model that validates the attributes of one type of sessions."""
 
     async def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Remove a message from the state; the history keeps it."""
+        """Remove a message from the state, and a title that was taken from it; the history keeps both."""
 
     async def remove_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Remove tags from a session; tags that it does not have are ignored."""

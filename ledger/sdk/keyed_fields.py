@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.values import check_text, full_name
+from ledger.model.json_form import json_form
+from ledger.model.values import check_text, full_name, named
 from ledger.sdk.command_base import CommandBase
 
 if TYPE_CHECKING:
@@ -175,7 +177,8 @@ class KeyedFields(CommandBase):
         Args:
             session_id: The session.
             name: The name of the score, for example ``helpfulness``.
-            value: A number, a boolean or text.
+            value: A number, a boolean or text. A Decimal is recorded as a number: an int if it is whole, else a float.
+                Any other value counts in its usual JSON form.
             source: The person or program that gave the score.
             comment: A text.
             score_id: Your own id, 1 to 255 characters; the event_id if None. An existing score with this id is
@@ -184,14 +187,34 @@ class KeyedFields(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: A value cannot be recorded.
+            InvalidInput: ``value`` is none of these, or another argument cannot be recorded.
         """
         optional = {"source": source, "comment": comment}
+        event_id = self._event_id(session_id, envelope)
+        key = event_id if score_id is None else score_id
+        if not self._strict_values:
+            value = _number_of(value)
+        _check_score(value, f"{named('score', str(key))}.value")
         score = {"name": check_text(name, "name"), "value": value}
         score |= {part: text for part, text in optional.items() if text is not None}
-        event_id = self._event_id(session_id, envelope)
-        change = Change("score", event_id if score_id is None else score_id, score)
+        change = Change("score", key, score)
         return self._append(session_id, "score.added", [change], envelope, event_id=event_id, require_open=False)
+
+
+def _number_of(value: Any) -> Any:
+    """Return a finite Decimal as a number; any other value as it is."""
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return value
+    return int(value) if abs(value) < 2**63 and value == value.to_integral_value() else float(value)
+
+
+def _check_score(value: Any, where: str) -> None:
+    """Raise InvalidInput unless the JSON form of a value is a number, a boolean or text."""
+    form = json_form(value, where)
+    if form is None and value is not None:
+        raise InvalidInput(f"{where} is the {full_name(value)} {value}, a missing value; nothing was written.")
+    if not isinstance(form, str | int | float):
+        raise InvalidInput(f"{where} must be a number, a boolean or text, not {full_name(value)}; nothing was written.")
 
 
 def _distinct(tags: Iterable[str]) -> Iterable[str]:

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import Role
-from ledger.model.fold import State
+from ledger.model.fold import RegisterValue, State
 from ledger.model.ids import event_id_for
 from ledger.model.page import EVENTS_PAGE, Page, check_limit, every_item
 from ledger.model.session import Message
@@ -115,7 +115,9 @@ class Messages(CommandBase):
         return event_id_for(f"{event_id}:{session_id}", "") if is_fork else event_id
 
     def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Remove a message from the state; the history keeps it.
+        """Remove a message from the state, and a title that was taken from it; the history keeps both.
+
+        In place of such a title, the session gets that of the first other message of a user, if there is one.
 
         Args:
             session_id: The session.
@@ -132,11 +134,42 @@ class Messages(CommandBase):
         """
         check_text(message_id, "message_id")
         event_id = self._event_id(session_id, envelope)
-        is_new = self._recorded(session_id, event_id, envelope) is None
-        if is_new and ("message", message_id) not in self._state_at(session_id, None):
-            raise InvalidInput(f"Session {session_id} has no message {message_id}; nothing was written.")
         change = Change("message", message_id, removed=True)
-        return self._append(session_id, "message.removed", [change], envelope, event_id=event_id)
+        recorded = self._recorded(session_id, event_id, envelope)
+        if recorded is not None:  # a retry must repeat what the first delivery decided about the title
+            titles = [Change("title", "", it.value, it.removed) for it in recorded.changes if it.field == "title"]
+            return self._append(session_id, "message.removed", [change, *titles], envelope, event_id=event_id)
+        state = self._state_at(session_id, None)
+        if ("message", message_id) not in state:
+            raise InvalidInput(f"Session {session_id} has no message {message_id}; nothing was written.")
+        if not self._title_without(session_id, message_id, state):
+            return self._append(session_id, "message.removed", [change], envelope, event_id=event_id)
+
+        def without_title(_: State) -> list[Change]:
+            # That state has no messages. A later one than it is refused by the version that the append expects.
+            return [change, *self._title_without(session_id, message_id, self._state_at(session_id, None))]
+
+        return self._derive(session_id, "message.removed", without_title, envelope, event_id=event_id, is_new=True)
+
+    def _title_without(self, session_id: str, message_id: str, state: State) -> list[Change]:
+        """Return the change of the title if a message is removed; none if the title was not taken from this message.
+
+        Args:
+            session_id, message_id: The session and the message.
+            state: The session's state, messages included.
+        """
+        title, message = state.get(("title", "")), state.get(("message", message_id))
+        if title is None or title.value is None or message is None:
+            return []
+        texts = [_title_of(message)]
+        if title.version < message.version:  # the message may have been replaced since it gave the title
+            texts.append(_title_of(self._state_at(session_id, title.version).get(("message", message_id))))
+        if title.value not in texts:
+            return []
+        others = [held for (field, key), held in state.items() if field == "message" and key != message_id]
+        others.sort(key=lambda held: (held.version, held.event_id))
+        found = None if ("question", "") in state else next(filter(None, map(_title_of, others)), None)
+        return [] if found == title.value else [Change("title", "", found, removed=found is None)]
 
     def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int | None = None
@@ -171,6 +204,12 @@ class Messages(CommandBase):
         if not page:
             self._require(session_id)
         return page
+
+
+def _title_of(message: RegisterValue | None) -> str | None:
+    """Return the title that a recorded message gives; None if it is no message of a user, or was erased."""
+    value = None if message is None else message.value
+    return _title(value.get("content")) if isinstance(value, Mapping) and value.get("role") == "user" else None
 
 
 def _title(content: Any) -> str | None:

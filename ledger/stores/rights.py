@@ -38,8 +38,8 @@ def check_write(user_id: str, head: Head, state: State, event: PreparedEvent) ->
     for change in event.changes:
         if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNER_STATUSES)):
             raise PermissionDenied(
-                f"Only the owner of session {head.session_id} may grant access to it, archive it, delete it or restore "
-                "it; nothing was written."
+                f"Only the owner of session {head.session_id} may grant access to it, archive it, delete it, or "
+                "restore it after a deletion; nothing was written."
             )
 
 

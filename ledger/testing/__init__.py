@@ -4,7 +4,7 @@
 reference model. The clock, ids and events that the tests use are public too. ``docs/writing-a-store.md`` shows how to
 use all of them.
 
-This package needs pytest and Hypothesis: ``pip install 'session-ledger[testing]'``.
+This package needs pytest and Hypothesis: ``pip install ".[testing]"`` in the checkout.
 """
 
 from __future__ import annotations

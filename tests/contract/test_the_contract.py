@@ -382,4 +382,4 @@ except ledger.MissingExtra as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert package in done.stdout
-    assert 'pip install "session-ledger[testing]"' in done.stdout
+    assert 'in the checkout: pip install ".[testing]"' in done.stdout

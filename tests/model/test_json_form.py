@@ -108,6 +108,9 @@ class Odd:
 REFUSED: list[tuple[Any, str]] = [
     (Odd(), r"value\.at\[0\] is of type .*\.Odd"),
     (float("nan"), r"value\.at\[0\] is nan"),
+    (Decimal("NaN"), r"value\.at\[0\] is the decimal NaN"),
+    (Decimal("sNaN"), r"value\.at\[0\] is the decimal sNaN"),
+    (Order(7, Decimal("-Infinity")), r"value\.at\[0\]\.day is the decimal -Infinity"),  # type: ignore[arg-type]
     (Decimal, "of type type"),
     (iter([1]), "list_iterator"),
     (range(3), "of type range"),
@@ -155,6 +158,15 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     for value in (inner, odd):
         with pytest.raises(InvalidInput, match="contains itself"):
             json_form(value)
+
+
+@pytest.mark.parametrize("beside", [{}, {"day": date(2026, 1, 1)}])
+def test_the_error_of_a_value_that_contains_itself_has_the_beginning_of_its_path_alone(beside: dict[str, Any]) -> None:
+    value: dict[str, Any] = dict(beside)
+    value["d"] = value
+    with pytest.raises(InvalidInput, match=r"^context\['c'\](\.d){14}… is nested deeper than") as refused:
+        text_of(Change("context", "c", value))
+    assert len(str(refused.value)) < 120
 
 
 @pytest.mark.parametrize("value", [date(2026, 1, 1), {1}, b"x", {1: 2}, np.float64(1), Order(1, date(2026, 1, 1))])
@@ -378,6 +390,8 @@ def test_what_a_signal_handler_raises_during_a_conversion_arrives_at_the_caller(
         (np.ma.array([(1, 2)], mask=[(False, True)], dtype=[("a", "i4"), ("b", "m8[s]")]), [{"a": 1, "b": None}]),
         (np.array([(1, [date(2026, 1, 1)])], dtype=[("a", "i4"), ("b", "O")]), [{"a": 1, "b": ["2026-01-01"]}]),
         (np.array([np.longdouble("inf")]), [None]),
+        (np.array([Decimal("NaN"), Decimal("Infinity")], dtype=object), [None, None]),
+        (pd.DataFrame({"p": [Decimal("1.1"), Decimal("NaN")]}), [{"p": "1.1"}, {"p": None}]),
         (pd.Series(pd.to_timedelta([1, None], unit="ns")), ["PT0.000000001S", None]),
     ],
     ids=repr,

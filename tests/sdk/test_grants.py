@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +110,72 @@ def test_who_may_write_meets_the_checks_of_a_version(ada: SessionLedger, bob: Se
     assert bob.store.append(sid, event(1, Change("title", value="x"), event_type="a.b"), expected_version=77).replayed
 
 
+#: For each row of the table in docs/python.md: the calls of it, each with the state that the session is in before.
+RIGHTS: dict[str, list[tuple[str, Callable[[SessionLedger, str], object]]]] = {
+    "read, search, `history`, `fork_session`": [
+        ("", lambda view, sid: view.require_session(sid)),
+        ("", lambda view, sid: view.history(sid)),
+        ("", lambda view, sid: view.fork_session(sid)),
+    ],
+    "`add_message`, `update_session` and all other changes of fields, `rewind`": [
+        ("", lambda view, sid: view.add_message(sid, "user", "hello")),
+        ("", lambda view, sid: view.update_session(sid, {"title": "x"})),
+        ("", lambda view, sid: view.add_tags(sid, "weekly")),
+        ("", lambda view, sid: view.rewind(sid, 1)),
+    ],
+    "`complete_session`, `fail_session`": [
+        ("", lambda view, sid: view.complete_session(sid)),
+        ("", lambda view, sid: view.fail_session(sid, "no rows")),
+    ],
+    "`extend_session`, `expire_session`": [
+        ("", lambda view, sid: view.extend_session(sid, timedelta(days=7))),
+        ("", lambda view, sid: view.expire_session(sid)),
+    ],
+    "`restore_session` of an expired session": [("expired", lambda view, sid: view.restore_session(sid))],
+    "`hydrate_session` of an archived session": [("archived", lambda view, sid: view.hydrate_session(sid))],
+    "`archive_session`": [("", lambda view, sid: view.archive_session(sid))],
+    "`delete_session`, `restore_session` of a deleted session": [
+        ("", lambda view, sid: view.delete_session(sid)),
+        ("deleted", lambda view, sid: view.restore_session(sid)),
+    ],
+    "`grant_access`, `revoke_access`": [
+        ("", lambda view, sid: view.grant_access(sid, "carol", "read")),
+        ("", lambda view, sid: view.revoke_access(sid, "bob")),
+    ],
+    "`drop_archived`, `delete_old_sessions`, `maintain`": [
+        ("archived", lambda view, _: view.drop_archived()),
+        ("", lambda view, _: view.delete_old_sessions(timedelta(days=30))),
+        ("", lambda view, _: view.maintain()),
+    ],
+}
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+ROWS = re.findall(r"^\| (.+) \| (yes|no) \| (yes|no) \| (yes|no) \|$", PAGE, re.MULTILINE)
+
+
+def test_the_table_of_rights_has_each_row_that_is_tested() -> None:
+    assert [calls for calls, *_ in ROWS] == list(RIGHTS)
+
+
+@pytest.mark.parametrize(("calls", "answers"), [(calls, answers) for calls, *answers in ROWS])
+def test_owner_and_guests_may_do_what_the_table_says(ledger: SessionLedger, calls: str, answers: list[str]) -> None:
+    users = (("ada", None), ("bob", "write"), ("bob", "read"))
+    for (user, right), answer in zip(users, answers, strict=True):
+        for state, call in RIGHTS[calls]:
+            sid = ledger.create_session("ada", "How many?", ttl=timedelta(days=1))
+            ledger.update_summary(sid, "x")
+            ledger.grant_access(sid, "bob", right or "read")
+            if state:
+                to_end = {"expired": ledger.expire_session, "archived": ledger.archive_session}
+                to_end.get(state, ledger.delete_session)(sid)
+            before = everything(ledger.store)
+            if answer == "yes":
+                call(ledger.for_user(user), sid)
+            else:
+                with pytest.raises(PermissionDenied):
+                    call(ledger.for_user(user), sid)
+                assert everything(ledger.store) == before
+
+
 def test_only_its_owner_shares_deletes_and_restores_a_session(ada: SessionLedger, bob: SessionLedger, sid: str) -> None:
     ada.grant_access(sid, "bob", "write")
     only_the_owners: list[Callable[[], object]] = [
@@ -118,7 +187,7 @@ def test_only_its_owner_shares_deletes_and_restores_a_session(ada: SessionLedger
         lambda: bob.delete_session(sid),
     ]
     for attempt in only_the_owners:
-        with pytest.raises(PermissionDenied, match="Only the owner"):
+        with pytest.raises(PermissionDenied, match="or restore it after a deletion"):
             attempt()
     ada.delete_session(sid)
     for attempt in (lambda: bob.restore_session(sid), lambda: bob.append(sid, "a.b", [Change("status", removed=True)])):

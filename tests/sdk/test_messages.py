@@ -83,6 +83,51 @@ def test_a_message_that_is_taken_out_stays_in_the_history(ledger, sid):
         ledger.remove_message("nobody", "m0")
 
 
+def test_a_message_that_is_taken_out_takes_the_title_that_it_gave(ledger, sid):
+    ledger.add_message(sid, "user", "my password is hunter2", message_id="m")
+    ledger.remove_message(sid, "m", event_id="out")
+    assert ledger.get_session(sid).title is None
+    assert list(ledger.search("hunter2")) == []
+    assert ledger.remove_message(sid, "m", event_id="out").replayed
+    ledger.add_message(sid, "user", "How many orders?", message_id="q")
+    assert ledger.get_session(sid).title == "How many orders?"
+
+
+def test_the_next_message_of_a_user_gives_the_title_in_place_of_one_that_is_taken_out(ledger, sid):
+    for number, (role, text) in enumerate([("user", "a"), ("assistant", "b"), ("user", "c"), ("user", "d")]):
+        ledger.add_message(sid, role, text, message_id=f"m{number}")
+    before = ledger.get_session(sid).version
+    ledger.remove_message(sid, "m0", event_id="out")
+    assert ledger.remove_message(sid, "m0", event_id="out").replayed
+    assert (ledger.get_session(sid).title, ledger.get_session(sid).version) == ("c", before + 1)
+    ledger.remove_message(sid, "m3")
+    assert ledger.get_session(sid).title == "c"
+
+
+def test_a_message_that_was_edited_and_is_taken_out_takes_the_title_of_its_former_text(ledger, sid):
+    ledger.add_message(sid, "user", "my password is hunter2", message_id="m")
+    ledger.add_message(sid, "user", "forget it", message_id="m")
+    ledger.remove_message(sid, "m")
+    assert ledger.get_session(sid).title is None
+
+
+def test_a_title_of_other_origin_stays_when_a_message_is_taken_out(ledger, sid):
+    ledger.add_message(sid, "user", "hello", message_id="m0")
+    ledger.add_message(sid, "user", "hello", message_id="m1")
+    ledger.remove_message(sid, "m1")  # the first gives the same
+    assert ledger.get_session(sid).title == "hello"
+    ledger.update_session(sid, {"title": "Mine"})
+    ledger.remove_message(sid, "m0")
+    assert ledger.get_session(sid).title == "Mine"
+
+
+def test_a_fork_gives_up_the_title_too_with_the_message_that_gave_it(ledger, sid):
+    ledger.add_message(sid, "user", "my password is hunter2", message_id="m")
+    fork = ledger.fork_session(sid)
+    ledger.remove_message(fork, "m")
+    assert (ledger.get_session(fork).title, ledger.get_session(sid).title) == (None, "my password is hunter2")
+
+
 def test_a_title_that_was_taken_back_is_given_again_and_each_message_is_recorded_once(ledger, sid):
     ledger.add_message(sid, "user", "first")
     ledger.rewind(sid, 1)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 #: More than this, in MB, is not small: a package came with something that is not needed, or a dependency was added.
 LARGEST = 40
-ANALYTICS = 'pip install "session-ledger[analytics]"'
-BIGQUERY = 'pip install "session-ledger[bigquery]"'
-MIGRATE = 'pip install "session-ledger[migrate]"'
-TESTING = 'pip install "session-ledger[testing]"'
+ANALYTICS = 'in the checkout: pip install ".[analytics]"'
+BIGQUERY = 'in the checkout: pip install ".[bigquery]"'
+MIGRATE = 'in the checkout: pip install ".[migrate]"'
+TESTING = 'in the checkout: pip install ".[testing]"'
 MISSING_EXTRA = 13
 #: Folders that several distributions share are not deeper than this: google/cloud/bigquery.
 DEPTH = 3
@@ -330,7 +330,7 @@ for finding in examine(os.environ.get("LEDGER_URL"), os.environ):
     if finding.what.startswith("extra ") and finding.status == "problem":
         print(finding.what, finding.remedy)
 """
-    assert bare.run(program, tmp_path) == f'extra {extra} pip install "session-ledger[{extra}]"\n'
+    assert bare.run(program, tmp_path) == f'extra {extra} in the checkout: pip install ".[{extra}]"\n'
 
 
 def test_a_method_that_needs_an_extra_raises_missing_extra(bare: Environment, tmp_path: Path) -> None:

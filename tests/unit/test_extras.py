@@ -62,7 +62,7 @@ def test_what_is_not_installed_is_named_with_the_line_to_type(monkeypatch: pytes
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra) as raised:
         require_extra("analytics")
-    assert str(raised.value) == 'Not installed: duckdb, sqlglot. Type: pip install "session-ledger[analytics]"'
+    assert str(raised.value) == 'Not installed: duckdb, sqlglot. Type in the checkout: pip install ".[analytics]"'
     assert isinstance(raised.value, ConfigurationError)
     assert isinstance(raised.value, ImportError)
 

@@ -144,7 +144,7 @@ def score(
 @click.argument("message_id")
 @with_envelope
 def remove_message(as_json: bool, url: str | None, session_id: str, message_id: str, **envelope: Any) -> None:
-    """Remove a message from a session. The history keeps it."""
+    """Remove a message from a session. A title that was taken from it goes too; the history keeps both."""
     with opened(url) as ledger:
         print_appended(ledger.remove_message(session_id, message_id, **envelope), as_json)
 

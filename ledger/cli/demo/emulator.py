@@ -33,8 +33,9 @@ _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIO
 LOCAL_BIGQUERY, DUCKDB = "0.3.2", "1.5.5"
 #: What to do where packages are missing or another DuckDB is installed.
 OWN_ENVIRONMENT = (
-    f"It runs on DuckDB {DUCKDB}, so give it an environment of its own: python3.13 -m venv emulator && "
-    f"emulator/bin/pip install 'session-ledger[bigquery]' local-bigquery=={LOCAL_BIGQUERY} duckdb=={DUCKDB} "
+    f"It runs on DuckDB {DUCKDB}, so give it an environment of its own, in the checkout: "
+    f"python3.13 -m venv emulator && emulator/bin/pip install '.[bigquery]' local-bigquery=={LOCAL_BIGQUERY} "
+    f"duckdb=={DUCKDB} "
     f"{' '.join(f'duckdb-extension-{name}=={DUCKDB}' for name in EXTENSIONS)}; then type: emulator/bin/ledger emulator."
 )
 #: Macro that replaces the emulator's PARSE_JSON. With the mode ``round``, the emulator makes each positive whole number

@@ -130,7 +130,7 @@ def _healthy(findings: list[Finding]) -> bool:
 def _packages() -> Finding:
     lacking = [name for name in PACKAGES if _version(name) is None]
     if lacking:
-        return Finding("packages", PROBLEM, f"missing: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
+        return Finding("packages", PROBLEM, f"missing: {', '.join(lacking)}", "in the checkout: pip install .")
     return Finding("packages", OK, _versions(PACKAGES))
 
 

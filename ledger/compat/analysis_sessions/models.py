@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, V
 
 from ledger.clock import new_id, utc_now
 from ledger.errors import InvalidInput
+from ledger.model.json_form import json_form
 from ledger.model.query_statistics import QueryStatistics
 
 M = TypeVar("M", bound=BaseModel)
@@ -253,8 +254,12 @@ class Session(_Model):
         self.last_accessed_at = now or datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the session as a dict of JSON values. Its history also contains statistics."""
-        data = self.model_dump(mode="json")
+        """Return the session as a dict of JSON values. Its history also contains statistics.
+
+        Raises:
+            InvalidInput: A value, which was set and not recorded yet, has no usual JSON form.
+        """
+        data: dict[str, Any] = json_form(self.model_dump(), "session")
         history = self.state.history
         data["state"]["history"] |= {
             "total_queries": history.total_queries,

@@ -19,7 +19,7 @@ from ledger.compat.analysis_sessions.models import (
     validated,
 )
 from ledger.errors import InvalidInput
-from ledger.model.events import Change
+from ledger.model.events import Change, text_of
 from ledger.model.instants import EPOCH, from_text, to_text
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical, decode
@@ -35,10 +35,10 @@ Slot = tuple[str, str]
 
 
 def registers_of(session: Session) -> dict[Slot, str]:
-    """Return the registers of an analysis session, with their values as JSON text.
+    """Return the registers of an analysis session, with their values as JSON text: the text that an append records.
 
     Raises:
-        InvalidInput: A value cannot be represented in JSON.
+        InvalidInput: A value cannot be recorded.
     """
     state = session.state
     values: dict[Slot, Any] = {
@@ -52,7 +52,7 @@ def registers_of(session: Session) -> dict[Slot, str]:
     values |= {("result", name): value for name, value in state.intermediate_results.items()}
     values |= {(PREFERENCE, name): value for name, value in state.preferences.items()}
     values |= {("query", query.query_id): value_of(query) for query in state.history.queries}
-    return {slot: canonical(value, f"{slot[0]} {slot[1]}".strip()) for slot, value in values.items()}
+    return {slot: text_of(Change(*slot, value)) or "null" for slot, value in values.items()}
 
 
 def value_of(query: QueryRecord) -> dict[str, Any]:
