@@ -25,6 +25,7 @@ GROUPS = {
         "set": "ledger.cli.commands.write",
         "message": "ledger.cli.commands.write",
         "tool": "ledger.cli.commands.write",
+        "model-call": "ledger.cli.commands.model_calls",
         "tag": "ledger.cli.commands.lifecycle",
         "score": "ledger.cli.commands.lifecycle",
         "remove-message": "ledger.cli.commands.lifecycle",

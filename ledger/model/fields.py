@@ -129,12 +129,28 @@ def _instant(value: Any, name: str) -> Any:
     return to_text(from_text(_text(value, name), name), name)
 
 
-def _object_with(**parts: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+def _count(value: Any, name: str) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidInput(f"{name} must be a whole number of 0 or more, not {str(value)[:70]!r}.")
+    return value
+
+
+def _number(value: Any, name: str) -> Any:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidInput(f"{name} must be a number, not {full_name(value)}.")
+    return value
+
+
+def _object_with(
+    optional: Mapping[str, Callable[[Any, str], Any]] | None = None, **parts: Callable[[Any, str], Any]
+) -> Callable[[Any, str], Any]:
     """Return a validator for objects that must have the given keys; other keys are allowed.
 
     Args:
-        parts: For each key, the validator of its value.
+        optional: For each key that the object may lack, the validator of its value if that is not None.
+        parts: For each key that it must have, the validator of its value.
     """
+    optional = optional or {}
 
     def check(value: Any, name: str) -> Any:
         _object(value, name)
@@ -142,9 +158,21 @@ def _object_with(**parts: Callable[[Any, str], Any]) -> Callable[[Any, str], Any
             if part not in value:
                 raise InvalidInput(f"{name} lacks {part!r}.")
             inner(value[part], f"{name}.{part}")
+        for part, inner in optional.items():
+            if value.get(part) is not None:
+                inner(value[part], f"{name}.{part}")
         return value
 
     return check
+
+
+#: Parts of a model call besides ``model``; all may be missing or None.
+_MODEL_CALL_PARTS: Mapping[str, Callable[[Any, str], Any]] = {
+    **dict.fromkeys(("provider", "operation", "finish_reason", "message_id"), _text),
+    **dict.fromkeys(("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), _count),
+    **dict.fromkeys(("cost_usd", "duration_ms", "time_to_first_token_ms"), _number),
+    "error": _object_with(type=_text, message=_text),
+}
 
 
 def _fields(*fields: Field) -> Mapping[str, Field]:
@@ -228,6 +256,15 @@ FIELDS: Mapping[str, Field] = _fields(
         key="call id",
         attribute="tool_call_results",
         own_form=True,
+    ),
+    Field(
+        name="model_call",
+        doc="Calls of language models by call id.",
+        shape="{model, " + ", ".join(_MODEL_CALL_PARTS) + "}",
+        check=_object_with(_MODEL_CALL_PARTS, model=_text),
+        key="call id",
+        attribute="model_calls",
+        ordered=True,
     ),
     Field(
         name="message",

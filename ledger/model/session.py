@@ -251,6 +251,8 @@ class Session(DictForm, Mapping[str, Any]):
     """The error that made the session fail."""
     lineage: _Part[dict[str, Any] | None] = _single("lineage")
     """The session and version that this session was forked from, or that was its template."""
+    model_calls: _Part[dict[str, Any]] = _by_key("model_call")
+    """Calls of language models by call id."""
     attributes: _Part[dict[str, Any]] = _by_key("attribute")
     """Attributes by name; sessions can be listed and counted by them."""
     context: _Part[dict[str, Any]] = _by_key("context")
@@ -412,6 +414,8 @@ class Session(DictForm, Mapping[str, Any]):
 
     def _keyed(self, field: str) -> dict[str, Any]:
         state, registers = self._state, self._registers(field)
+        if FIELDS[field].ordered:
+            registers.sort(key=lambda register: (state[register].version, register[1]))
         try:
             return {register[1]: state[register].value for register in registers}
         except CorruptEvent:

@@ -1,4 +1,4 @@
-"""Writes of keyed fields: queries, context, results, attributes and their profiles, tags and scores."""
+"""Writes of keyed fields: queries, model calls, context, results, attributes and their profiles, tags and scores."""
 
 from __future__ import annotations
 
@@ -59,6 +59,72 @@ class KeyedFields(CommandBase):
         event_id = self._event_id(session_id, envelope)
         change = Change("query", event_id if query_id is None else query_id, value)
         return self._append(session_id, "query.added", [change], envelope, event_id=event_id)
+
+    def record_model_call(
+        self,
+        session_id: str,
+        model: str,
+        *,
+        provider: str | None = None,
+        operation: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_input_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cost_usd: float | Decimal | None = None,
+        duration_ms: float | None = None,
+        time_to_first_token_ms: float | None = None,
+        finish_reason: str | None = None,
+        message_id: str | None = None,
+        error: Mapping[str, str] | BaseException | None = None,
+        call_id: str | None = None,
+        **envelope: Unpack[Envelope],
+    ) -> AppendResult:
+        """Record a call of a language model. What is None is not recorded.
+
+        Args:
+            session_id: The session.
+            model: The model, for example ``gemini-2.5-flash``.
+            provider: Who serves the model, for example ``google`` or ``openai``.
+            operation: The kind of call, for example ``chat`` or ``embeddings``.
+            input_tokens: Number of tokens of the prompt, with those that came from a cache.
+            output_tokens: Number of tokens of the answer, with those of its reasoning.
+            cached_input_tokens: Number of those of ``input_tokens`` that came from a cache.
+            reasoning_tokens: Number of those of ``output_tokens`` that were spent on reasoning.
+            cost_usd: The price of the call, in US dollars.
+            duration_ms: Time until the answer was complete, in milliseconds.
+            time_to_first_token_ms: Time until its first token, in milliseconds.
+            finish_reason: Why the model stopped, for example ``stop`` or ``length``.
+            message_id: The message that the call produced.
+            error: An exception, or its ``type`` and ``message``, if the call failed.
+            call_id: Your own id, 1 to 255 characters, such as the provider's id of the answer; the event_id if None.
+                An existing call with this id is replaced.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+            InvalidInput: A value cannot be recorded.
+        """
+        value = {
+            "model": model,
+            "provider": provider,
+            "operation": operation,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cached_input_tokens": cached_input_tokens,
+            "reasoning_tokens": reasoning_tokens,
+            "cost_usd": float(cost_usd) if isinstance(cost_usd, Decimal) else cost_usd,
+            "duration_ms": duration_ms,
+            "time_to_first_token_ms": time_to_first_token_ms,
+            "finish_reason": finish_reason,
+            "message_id": message_id,
+            "error": error,
+        }
+        value = {part: known for part, known in value.items() if known is not None or part == "model"}
+        event_id = self._event_id(session_id, envelope)
+        change = Change("model_call", event_id if call_id is None else call_id, value)
+        return self._append(session_id, "model_call.recorded", [change], envelope, event_id=event_id)
 
     def update_context(
         self,

@@ -36,6 +36,11 @@ GOOD = {
     "tool_call": [{"name": "search"}, {"name": "search", "arguments": {"q": 1}}],
     "tool_call_status": ["pending", "running", "completed", "failed"],
     "tool_call_result": [None, {"rows": []}, "text", 0],
+    "model_call": [
+        {"model": "gemini-2.5-flash"},
+        {"model": "m", "input_tokens": 5, "output_tokens": 0, "cost_usd": 0.5, "duration_ms": -1, "more": [1]},
+        {"model": "m", "provider": None, "input_tokens": None, "error": {"type": "Timeout", "message": "late"}},
+    ],
     "message": [
         {"role": "user", "content": "hi"},
         {"role": "tool", "content": None},
@@ -63,6 +68,10 @@ BAD = {
     "lineage": [{}, {"session_id": 1, "version": 1, "kind": "fork"}],
     "tool_call": [{}, {"name": 5}, "search", None],
     "tool_call_status": ["done", "", None, 1, ["pending"]],
+    "model_call": [
+        *({}, {"model": None}, {"model": "m", "input_tokens": -1}, {"model": "m", "output_tokens": 1.5}, "m"),
+        *({"model": "m", "cost_usd": "0.5"}, {"model": "m", "duration_ms": True}, {"model": "m", "error": "boom"}),
+    ],
     "message": [{}, {"role": "user"}, {"role": "robot", "content": "x"}, {"role": ["user"], "content": "x"}, "hi"],
     "query": [{}, {"query_type": 5}],
     "tag": [False, None, 1, "true"],

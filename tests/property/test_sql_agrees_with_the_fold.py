@@ -30,6 +30,10 @@ VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
         "session_id, call_id, position, name, description, status, has_result, result, message_id",
         h.expected_calls,
     ),
+    "model_calls": (
+        "session_id, call_id, position, model, " + ", ".join(h.MODEL_CALL_PARTS),
+        h.expected_model_calls,
+    ),
     "messages": (
         "session_id, message_id, position, " + ", ".join(h.MESSAGE_PARTS),
         h.expected_messages,

@@ -49,6 +49,9 @@ def _values(field: str) -> st.SearchStrategy[Any]:
         return st.fixed_dictionaries({"name": _text}, optional={"description": _text, "message_id": _text, "x": _json})
     if field == "tool_call_status":
         return st.sampled_from(["pending", "running", "completed", "failed"])
+    if field == "model_call":
+        parts = {part: st.none() | (_text if kind is str else kind) for part, kind in MODEL_CALL_PARTS.items()}
+        return st.fixed_dictionaries({"model": _text}, optional=parts)
     if field == "message":
         optional: dict[str, st.SearchStrategy[Any]] = {
             **dict.fromkeys(("tools_used", "error", "metadata", "payload"), _json),
@@ -60,10 +63,21 @@ def _values(field: str) -> st.SearchStrategy[Any]:
     return _json
 
 
+#: Parts of a model call that are columns of the view ``model_calls``, with their values.
+MODEL_CALL_PARTS: dict[str, Any] = {
+    **dict.fromkeys(("provider", "operation"), str),
+    **dict.fromkeys(
+        ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), st.integers(0, 2**63 - 1)
+    ),
+    **dict.fromkeys(
+        ("cost_usd", "duration_ms", "time_to_first_token_ms"), st.floats(-1e6, 1e6, width=32) | st.integers(-9, 9)
+    ),
+    **dict.fromkeys(("finish_reason", "message_id"), str),
+}
 _SLOTS = [
     *(("question", ""), ("status", ""), ("strategy", ""), ("constraints", ""), ("expires_at", ""), ("x_free", "")),
     *((field, key) for field in ("tool_call", "tool_call_status", "tool_call_result") for key in ("a", 'ü"\\')),
-    *(("message", "m1"), ("message", "m2"), ("context", "k")),
+    *(("message", "m1"), ("message", "m2"), ("context", "k"), ("model_call", "c1"), ("model_call", "c2")),
     *(("title", ""), ("session_type", ""), ("summary", ""), ("response_plan", "")),
 ]
 
@@ -197,6 +211,20 @@ def expected_messages(item: History) -> list[tuple[Any, ...]]:
         (item.session_id, message.message_id, position, *(getattr(message, part) for part in MESSAGE_PARTS))
         for position, message in enumerate(messages, 1)
     ]
+
+
+def expected_model_calls(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``model_calls``."""
+    calls = session_at(item.events).model_calls
+    return [
+        (item.session_id, call_id, position, *(_column(call, part) for part in ("model", *MODEL_CALL_PARTS)))
+        for position, (call_id, call) in enumerate(calls.items(), 1)
+    ]
+
+
+def _column(call: dict[str, Any] | None, part: str) -> Any:
+    value = (call or {}).get(part)
+    return float(value) if part.endswith(("_ms", "_usd")) and value is not None else value
 
 
 def expected_conflicts(item: History) -> list[tuple[Any, ...]]:
