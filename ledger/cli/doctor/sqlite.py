@@ -14,6 +14,7 @@ from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.files import absolute_path
+from ledger.stores.sqlite import database_file
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ SECONDS = 2.0
 
 def examine_file(file: SqliteFile) -> Iterator[Finding]:
     path = absolute_path(file.path)
+    if database_file.is_lost(path):
+        yield Finding("file", PROBLEM, database_file.lost(path), database_file.REMEDY)
+        yield from _folder(path.parent)
+        return
     if not path.exists():
         yield Finding("file", PROBLEM, f"{path} does not exist", "create it with `ledger init`, or check LEDGER_URL")
         yield from _folder(_nearest(path.parent))

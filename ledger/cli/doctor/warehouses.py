@@ -193,5 +193,5 @@ def _shipped(path: Path) -> tuple[list[str], int]:
     try:
         with reading(path) as connection:
             return warehouses(connection), connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0]
-    except sqlite3.Error:
+    except (sqlite3.Error, ConfigurationError):
         return [], 0

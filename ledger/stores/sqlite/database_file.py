@@ -3,6 +3,9 @@
 A new file is created under a temporary name, and renamed once it is a complete ledger. A file must not have a second
 name. SQLite's WAL and locks belong to a name, so processes that open a file under two names overwrite each other's
 commits.
+
+A write-ahead log whose file is missing or empty has rows that are nowhere else: SQLite would delete it, or apply it to
+a new file. So no file is created or opened beside such a log.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ from ledger.stores.sqlite.errors import cannot
 _COMPARE_WAL = 0.1
 #: Suffixes of the names of the files that make up a ledger.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-turn", "-turn-queue")
+#: What to do about a log whose file is lost.
+REMEDY = (
+    "Put the file back beside its log; or restore a backup with `ledger restore-backup FILE`, which keeps the log "
+    "aside; or move the log away to begin a new ledger there"
+)
 #: Options of SQLite's URI of a file: how a connection is opened. An immutable file is read without locks.
 READ_WRITE, READ_ONLY, IMMUTABLE = "mode=rw", "mode=ro", "mode=ro&immutable=1"
 
@@ -41,7 +49,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         fill: Function that writes the content of a new database over a connection in autocommit mode.
 
     Raises:
-        ConfigurationError: The directory is missing.
+        ConfigurationError: The directory is missing, or the log of a lost file is there.
         StoreRejected, StoreUnavailable: The file cannot be created.
         sqlite3.Error: ``fill`` failed.
     """
@@ -54,6 +62,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")  # it is synced before it is put in its place
             fill(connection)
+            check_not_lost(path)  # last, so that little time passes between it and the renaming
     except FileExistsError as error:
         if not path.is_file():
             raise cannot(f"create the ledger {path}", error) from error
@@ -61,6 +70,34 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         if not is_from_system(error):
             raise
         raise cannot(f"create the ledger {path}", error) from error
+
+
+def check_not_lost(path: Path) -> None:
+    """Raise ConfigurationError if the write-ahead log of a file is there without the file."""
+    if is_lost(path):
+        raise ConfigurationError(f"{lost(path)}. {REMEDY}.")
+
+
+def is_lost(path: Path) -> bool:
+    """Return True if a log with content is at its place, and the file is missing or empty."""
+    try:
+        # The log first: a process that creates the ledger now puts the file in its place before it writes a log.
+        if not path.with_name(f"{path.name}-wal").stat().st_size:
+            return False
+    except OSError as error:  # there is none; or the caller learns why when it opens the file
+        if not is_from_system(error):
+            raise
+        return False
+    return not path.exists() or path.stat().st_size == 0
+
+
+def lost(path: Path) -> str:
+    """Return what happened to a ledger of which only the log is left."""
+    state = "is empty" if path.exists() else "is missing"
+    return (
+        f"The file of the ledger {path} {state}, but its write-ahead log {path}-wal is there: the file was moved, "
+        "deleted or truncated without its log, which has rows that the file may lack. Nothing was written"
+    )
 
 
 def copy(source: sqlite3.Connection, path: Path) -> None:
@@ -78,7 +115,12 @@ def connect(
     cached_statements: int = 64,
     factory: type[sqlite3.Connection] = sqlite3.Connection,
 ) -> sqlite3.Connection:
-    """Open an existing database. A missing file is not created; SQLite raises an error."""
+    """Open an existing database. A missing file is not created; SQLite raises an error.
+
+    Raises:
+        ConfigurationError: The file is missing or empty, and its log is there.
+    """
+    check_not_lost(path)
     name = path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(
         os.fsencode(f"file://{'' if name.startswith('/') else '/'}{name}?{mode}"),

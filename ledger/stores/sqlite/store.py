@@ -106,6 +106,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
             raise ConfigurationError("The ledger's path contains a NUL character; check LEDGER_URL.")
         self.path = absolute_path(path)
         if not create and not self.path.exists():
+            database_file.check_not_lost(self.path)
             raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
         self._synchronous = synchronous
         self._max_bytes = max_bytes
