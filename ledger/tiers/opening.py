@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import CapabilityMissing, ConfigurationError, StoreRejected
+from ledger.errors import CapabilityMissing, ConfigurationError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.files import check_apart as check_apart_from
 from ledger.outbox.comparison import StoreOutbox
@@ -50,7 +50,8 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
     """Return the warehouse of a store, without connecting to it or creating it.
 
     A DuckDB file is not filled anew if archived sessions have their rows there alone: every call that would do so
-    raises StoreRejected.
+    raises StoreRejected. Nor is it if it may have events that a restored store lacks: such calls raise
+    StoreUnavailable, and the store stays unreconciled.
 
     Args:
         store: The store.
@@ -69,6 +70,13 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
                 f"{path} {found}, and the events of {sessions} were in it alone; it was not filled anew. Put the file "
                 "back, or restore it from a backup of it. If it is lost for good, give these sessions up with "
                 f"`ledger warehouse forget {shlex.quote(name)} --yes`; then `ledger sync` fills a new file."
+            )
+        if any(each.warehouse == name for each in store.unreconciled()):
+            raise StoreUnavailable(
+                f"{path} {found}, and may have events that this ledger lacks, which was restored from a backup; it was "
+                "not filled anew. Put the file back, mount its disk, or restore a backup of it. If it is lost for "
+                f"good, give those events up with `ledger warehouse forget {shlex.quote(name)}`; then `ledger sync` "
+                "fills a new file."
             )
 
     return open_warehouse(url, check_lost=check_lost)

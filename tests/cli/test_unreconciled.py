@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ledger import SessionLedger
@@ -125,11 +126,46 @@ def test_a_comparison_of_some_days_or_with_another_warehouse_leaves_the_mark(she
 def test_a_warehouse_that_is_forgotten_marks_a_restored_file_no_more(shell: Shell, backup: Path) -> None:
     """The backup knows none: the former file names the one beside it, and the command line a further one."""
     gone = f"duckdb:///{shell.path.parent}/gone.duckdb"
+    duckdb.connect(gone.removeprefix("duckdb:///")).close()
     shell.ok("restore-backup", str(backup), "--no-reconcile", "--warehouse", gone)
     assert f"{command(shell, 'gone.duckdb')}; {command(shell)}" in shell("status").stdout
     shell.ok("warehouse", "forget", gone)
     assert "gone.duckdb" not in shell("status").stdout
     shell.ok("warehouse", "forget", f"duckdb:///{shell.path.parent}/ledger.duckdb")
+    assert shell("status").exit_code == 0
+
+
+def test_a_warehouse_whose_file_is_missing_cannot_be_reconciled_with_until_it_is_put_back(
+    shell: Shell, backup: Path, tmp_path: Path
+) -> None:
+    """The backup does not know the warehouse; the file that it replaces does."""
+    file = shell.path.with_suffix(".duckdb")
+    file.rename(tmp_path / "away.duckdb")
+    failed, todo = shell("restore-backup", str(backup)), command(shell)
+    assert (failed.exit_code, "The backup is in place, but is not reconciled with" in failed.stderr) == (21, True)
+    assert f"{file} does not exist, and may have events that this ledger lacks" in failed.stderr
+    assert todo in failed.stderr
+    for args in (todo.split()[1:], ("reconcile",), ("sync",), ("sql", "SELECT 1 AS n")):
+        assert (shell(*args).exit_code, file.exists(), todo in shell("status").stdout) == (21, False, True)
+    (tmp_path / "away.duckdb").rename(file)
+    shell.ok(*todo.split()[1:])
+    assert (shell("status").exit_code, shell.json("list")["sessions"][0]["version"]) == (0, 3)
+
+
+def test_a_warehouse_whose_file_is_lost_for_good_is_forgotten_and_filled_anew(shell: Shell, backup: Path) -> None:
+    file = shell.path.with_suffix(".duckdb")
+    file.unlink()
+    assert f"`ledger warehouse forget duckdb:///{file}`" in shell("restore-backup", str(backup)).stderr
+    shell.ok("warehouse", "forget", f"duckdb:///{file}")
+    shell.ok("sync")
+    assert (file.exists(), shell("status").exit_code) == (True, 0)
+
+
+def test_a_warehouse_that_was_never_shipped_to_is_not_missed(shell: Shell, tmp_path: Path) -> None:
+    shell.ok("new", "How many orders?")
+    shell.ok("backup", str(tmp_path / "monday.db"))
+    never = f"duckdb:///{tmp_path}/never.duckdb"
+    assert shell("restore-backup", str(tmp_path / "monday.db"), LEDGER_WAREHOUSE=never).exit_code == 0
     assert shell("status").exit_code == 0
 
 

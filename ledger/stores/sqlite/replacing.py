@@ -12,7 +12,7 @@ import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from ledger.stores.sqlite.deletions import Deletions
 from ledger.stores.sqlite.errors import cannot, translate
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
+from ledger.warehouse.urls import duckdb_file
 
 if sys.platform != "win32":
     import fcntl
@@ -116,7 +117,8 @@ def replace_by_backup(
         with whole_path(path, private=True) as part:
             with _translated(backup):
                 found = replace(_verified_copy(backup, part, path, {*known, *warehouses}, progress), path=path)
-                marked = _mark(part, [*known, *warehouses], created_from, written)
+                others = [*known, *(each for each in warehouses if not found.former_read or not _is_missing(each))]
+                marked = unreconciled.mark_copy(part, others, created_from, written)
             _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
                 _claim(path)
@@ -261,25 +263,10 @@ def _verified_copy(
     return replaced if found is None else replace(replaced, purged=tuple(purged), deleted=tuple(found.deleted))
 
 
-def _mark(
-    part: Path, warehouses: Iterable[str], created_from: datetime | None, written: datetime
-) -> list[Unreconciled]:
-    """Mark the copy of a backup as not reconciled with warehouses and with those it has shipped to. Return all marks.
-
-    Args:
-        part: The copy, in the journal mode DELETE.
-        warehouses: URLs of the warehouses.
-        created_from: Time of creation of the first sessions to reconcile; None for the day of the first session.
-        written: When the backup was written, which is the first day of a ledger without sessions.
-    """
-    with closing(connect(part)) as connection:
-        if created_from is None:
-            (first,) = connection.execute("SELECT MIN(created_at) FROM session_heads").fetchone()
-            created_from = (written if first is None else from_micros(first)).replace(
-                hour=0, minute=0, second=0, microsecond=0
-            )
-        unreconciled.mark(connection, [*tombstones.warehouses(connection), *warehouses], created_from)
-        return unreconciled.marks(connection)
+def _is_missing(warehouse: str) -> bool:
+    """Return True if a warehouse's URL names a DuckDB file that does not exist."""
+    file = duckdb_file(warehouse)
+    return file is not None and not file.exists()
 
 
 def _damaged(backup: Path, what: str) -> str:

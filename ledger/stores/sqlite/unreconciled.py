@@ -11,13 +11,15 @@ import logging
 import shlex
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 from ledger.model.instants import from_micros, to_micros
 from ledger.stores.base import Unreconciled
-from ledger.stores.sqlite import read
+from ledger.stores.sqlite import read, tombstones
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.database_file import connect
 
 log = logging.getLogger("ledger.store")
 #: What the name of a mark in ``meta`` begins with; the warehouse's URL follows.
@@ -33,6 +35,27 @@ _WARNED: set[Path] = set()
 def mark(connection: sqlite3.Connection, warehouses: Iterable[str], created_from: datetime) -> None:
     """Mark a file as not reconciled with warehouses, for sessions created at ``created_from`` or later."""
     connection.executemany(_MARK, [(PREFIX + each, str(to_micros(created_from))) for each in warehouses])
+
+
+def mark_copy(
+    part: Path, others: Iterable[str], created_from: datetime | None, written: datetime
+) -> list[Unreconciled]:
+    """Mark the copy of a backup as not reconciled with warehouses and with those it has shipped to. Return all marks.
+
+    Args:
+        part: The copy, in the journal mode DELETE.
+        others: URLs of further warehouses.
+        created_from: Time of creation of the first sessions to reconcile; None for the day of the first session.
+        written: When the backup was written, which is the first day of a ledger without sessions.
+    """
+    with closing(connect(part)) as connection:
+        if created_from is None:
+            (first,) = connection.execute("SELECT MIN(created_at) FROM session_heads").fetchone()
+            created_from = (written if first is None else from_micros(first)).replace(
+                hour=0, minute=0, second=0, microsecond=0
+            )
+        mark(connection, [*tombstones.warehouses(connection), *others], created_from)
+        return marks(connection)
 
 
 def is_marked(connection: sqlite3.Connection) -> bool:
