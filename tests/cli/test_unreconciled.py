@@ -123,6 +123,13 @@ def test_a_comparison_of_some_days_or_with_another_warehouse_leaves_the_mark(she
     assert shell("status").exit_code == 0
 
 
+def test_without_a_first_day_all_days_of_a_restored_file_are_compared(shell: Shell, backup: Path) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile", "--from", "2026-01-31")
+    assert shell.json("reconcile", "--repair")["created_from"] == "2026-01-31T00:00:00.000000Z"
+    assert shell("status").exit_code == 0
+    assert shell.json("reconcile")["created_from"] > "2026-02-01"
+
+
 def test_a_warehouse_that_is_forgotten_marks_a_restored_file_no_more(shell: Shell, backup: Path) -> None:
     """The backup knows none: the former file names the one beside it, and the command line a further one."""
     gone = f"duckdb:///{shell.path.parent}/gone.duckdb"

@@ -101,7 +101,8 @@ class Outcome:
     "first",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="First day of creation of the sessions, in UTC.  [default: six days before --until]",
+    help="First day of creation of the sessions, in UTC.  [default: six days before --until; for a restored ledger "
+    "that is not reconciled, also all days from its first session on]",
 )
 @click.option(
     "--until",
@@ -130,9 +131,11 @@ def reconcile(
     by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported; for the
     latter, the choices are printed.
     """
-    span = _span(first, last)
+    since, until = _span(first, last)
     with opened(url) as ledger:
-        outcome = compare(ledger, warehouse, *span, repair=repair)
+        if first is None:
+            since = min((since, *_marked_from(ledger, warehouse)))
+        outcome = compare(ledger, warehouse, since, until, repair=repair)
     if as_json:
         print_json(outcome.document())
     else:
@@ -198,6 +201,14 @@ def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, date
             f"--from {since:%Y-%m-%d} is after --until {until:%Y-%m-%d}.", click.get_current_context()
         )
     return since, end
+
+
+def _marked_from(ledger: SessionLedger, url: str | None) -> list[datetime]:
+    """Return the first day to compare with a warehouse if the ledger was restored and not reconciled; else nothing."""
+    from ledger.tiers.opening import require_outbox
+
+    name = attached(ledger, url).outbox.warehouse
+    return [each.created_from for each in require_outbox(ledger.store).unreconciled() if each.warehouse == name]
 
 
 def _compare(
