@@ -129,15 +129,13 @@ def test_a_ledger_named_like_its_warehouse_is_not_examined_as_one(tmp_path: Path
 
 def test_nothing_that_is_no_duckdb_file_is_to_be_moved_or_deleted(shell: Shell, tmp_path: Path) -> None:
     shell.ok("new", "How many orders?")
-    other, folder, empty, pipe = (tmp_path / name for name in ("other.db", "folder", "empty", "pipe"))
+    other, folder, pipe = (tmp_path / name for name in ("other.db", "folder", "pipe"))
     Shell(other).ok("init")
     folder.mkdir()
-    empty.touch()
     os.mkfifo(pipe)
     for named, what in (
         (other, "it is a SQLite database, perhaps a ledger"),
         (folder, "it is a directory"),
-        (empty, "it is empty"),
         (pipe, "it is a device or a pipe"),
     ):
         code, findings = examined(shell, LEDGER_WAREHOUSE=f"duckdb:///{named}")
@@ -145,6 +143,21 @@ def test_nothing_that_is_no_duckdb_file_is_to_be_moved_or_deleted(shell: Shell, 
         assert findings["duckdb"]["detail"] == f"{named} is no DuckDB file: {what}"
         assert findings["duckdb"]["remedy"].startswith("correct the warehouse's URL")
         assert "delete" not in findings["duckdb"]["remedy"]
+
+
+def test_an_empty_file_may_be_removed_unless_sessions_are_archived_in_it(shell: Shell) -> None:
+    file = shell.path.with_suffix(".duckdb")
+    shell.ok("new", "How many orders?")
+    file.touch()
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["detail"]) == (0, "ledger.duckdb is empty")
+    assert findings["duckdb"]["remedy"].startswith("it may be removed")
+    file.unlink()
+    archived(shell)
+    file.write_bytes(b"")
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["status"]) == (1, "problem")
+    assert "is empty, and has the rows of 1 archived session" in findings["duckdb"]["detail"]
 
 
 def test_a_file_of_another_user_names_its_owner(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
 from ledger.settings import LEDGER_WAREHOUSE
+from ledger.warehouse.duckdb.creation import absence
 from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url, recorded_url
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     except ConfigurationError as error:
         return Finding("duckdb", PROBLEM, str(error), "give the warehouse a file of its own")
     except (FileNotFoundError, NotADirectoryError):
-        return _absent(path, archived)
+        return _absent(path, archived, "does not exist")
     except OSError as error:
         remedy = f"correct the URL, or run as a user who may open the folder {path.parent}"
         return Finding("duckdb", PROBLEM, f"{path} cannot be examined: {error.strerror}", remedy)
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        return _absent(path, archived, "is empty")
     foreign = _foreign(path, status)
     if foreign is not None:
         remedy = "correct the warehouse's URL (LEDGER_WAREHOUSE), and leave what it names as it is"
@@ -99,13 +102,14 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     return Finding("duckdb", OK, f"{path.name}, {status.st_size:,} bytes, {counted(rows, 'row')}")
 
 
-def _absent(path: Path, archived: int) -> Finding:
+def _absent(path: Path, archived: int, found: str) -> Finding:
     if archived:
-        detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
+        detail = f"{path} {found}, and has the rows of {counted(archived, 'archived session')}"
         return Finding("duckdb", PROBLEM, detail, _put_back(path))
     if not path.parent.is_dir():
         return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
-    return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+    remedy = "it may be removed; `ledger sql` creates it" if path.exists() else "`ledger sql` creates it"
+    return Finding("duckdb", NOTE, f"{path.name} {found}", remedy)
 
 
 def _put_back(path: Path) -> str:
@@ -128,7 +132,7 @@ def _foreign(path: Path, status: os.stat_result) -> str | None:
         return None
     if beginning == _SQLITE:
         return "it is a SQLite database, perhaps a ledger"
-    return "it begins like the file of another program" if beginning else "it is empty"
+    return "it begins like the file of another program"
 
 
 def _access(path: Path, status: os.stat_result) -> str:
@@ -162,10 +166,8 @@ def _other(url: str, archived: int, ledger: Path, environment: Mapping[str, str]
     else:
         findings = list(_dataset(target, environment))
     wrong = next((each for each in findings if each.status == PROBLEM), None)
-    if wrong is None and isinstance(target, Path) and not target.exists():
-        wrong = Finding(
-            "duckdb", PROBLEM, f"{target} does not exist", "put the file back: archived sessions wait for it"
-        )
+    if wrong is None and isinstance(target, Path) and (found := absence(target)):
+        wrong = Finding("duckdb", PROBLEM, f"{target} {found}", "put the file back: archived sessions wait for it")
     if wrong is None:
         return Finding("also shipped to", OK, url)
     return Finding("also shipped to", PROBLEM, f"{url}: {wrong.what}: {wrong.detail}", wrong.remedy)

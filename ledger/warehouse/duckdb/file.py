@@ -11,6 +11,7 @@ element from a set twice does no harm.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -20,10 +21,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ledger import forking
-from ledger.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
+from ledger.errors import ConfigurationError, LedgerError, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
+from ledger.files import is_from_system
 from ledger.holding import TimedLock, ending
 from ledger.warehouse.duckdb.connection import Connection
+from ledger.warehouse.duckdb.creation import create
 
 #: DuckDB's settings. The first two matter if the path names a SQLite file, such as a ledger. Without them DuckDB would
 #: download an extension and open the file with a second copy of SQLite in this process. The second copy would release
@@ -291,8 +294,9 @@ class DuckDBFile:
             try:
                 if self._opening.call(THREADS_TIMEOUT, attempt):
                     return
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
+            except (duckdb.IOException, duckdb.ConnectionException, BlockingIOError) as error:
                 # ConnectionException: other code in this process has the file open in the other mode.
+                # BlockingIOError: another process has opened an empty file, perhaps to fill it.
                 if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
                     raise _cannot_open(error, self._path) from error
                 locked_since = locked_since or time.monotonic()
@@ -302,6 +306,10 @@ class DuckDBFile:
                     ) from error
             except duckdb.Error as error:
                 raise _cannot_open(error, self._path) from error
+            except OSError as error:
+                if not is_from_system(error):
+                    raise
+                raise _cannot_create(error, self._path) from error
             else:
                 if time.monotonic() - started >= max(retry_timeout, THREADS_TIMEOUT):
                     raise StoreUnavailable(
@@ -319,11 +327,10 @@ class DuckDBFile:
                 f"{self._path} was open when this process was forked, and cannot be used in it. Fork while no thread "
                 "uses the warehouse, or start the process with the method spawn."
             )
-        is_new = not read_only and not self._path.exists()
+        if not read_only:
+            create(self._path)
         connection = Connection(duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG))
         try:
-            if is_new:  # its owner's alone, before it has rows
-                self._path.chmod(0o600)
             if not connection.execute(_IS_LOCKED).rows[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also applies to cursors
                 # Each checkpoint rewrites the last row group and the metadata of all others. At DuckDB's default of
@@ -343,8 +350,18 @@ def file_at(path: Path) -> DuckDBFile:
     return _FILES.get(key) or _FILES.setdefault(key, DuckDBFile(path))
 
 
-def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
+def _cannot_create(error: OSError, path: Path) -> LedgerError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreUnavailable(f"{path} cannot be created: {error.strerror}. Free some space, and try again.")
+    return ConfigurationError(
+        f"{path} cannot be created: {error.strerror}. Check the URL and the folder's permissions."
+    )
+
+
+def _cannot_open(error: Exception, path: Path) -> LedgerError:
     lines = str(error).splitlines()
+    if os.strerror(errno.ENOSPC) in str(error):
+        return _cannot_create(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
     if "newer version of DuckDB" in str(error):
         import duckdb
 

@@ -21,6 +21,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.connection import Connection
+from ledger.warehouse.duckdb.creation import absence
 from ledger.warehouse.duckdb.file import Cancellation, file_at
 from ledger.warehouse.schema import missing_columns
 
@@ -88,8 +89,9 @@ class DuckDBWarehouse:
 
     def create(self) -> None:
         """Create missing objects, add missing columns, and replace views and functions of another release."""
-        if not self.path.exists():
-            self.check_lost("does not exist")
+        found = absence(self.path)
+        if found is not None:
+            self.check_lost(found)
         self._file.create(self._create_missing)
         self._ready = True
 
@@ -160,14 +162,14 @@ class DuckDBWarehouse:
 
     def ensure_created(self) -> None:
         """Create or replace the ledger's tables, views and functions if the file lacks those of this release."""
-        if not self._ready or not self.path.exists():  # another process may have moved the file
+        if not self._ready or absence(self.path) is not None:  # another process may have moved the file
             self._ready = self._is_current()
             if not self._ready:
                 self.create()
 
     def _is_current(self) -> bool:
         """Return True if the file has the objects of this release."""
-        if not self.path.exists():
+        if absence(self.path) is not None:
             return False
         with self._reader() as connection:
             exists = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").rows

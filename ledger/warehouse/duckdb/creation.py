@@ -1,0 +1,71 @@
+"""Creation of a DuckDB file: whole or not at all.
+
+DuckDB creates a file empty, and fills it afterwards; on a full disk the empty file stays, and DuckDB refuses to open
+it. So the database is created in a folder of its own, and its bytes are put in their place when they are complete. An
+empty file that nobody has open counts as missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ledger.files import is_from_system, whole_file
+
+if sys.platform != "win32":
+    import fcntl
+
+
+def absence(path: Path) -> str | None:
+    """Return ``does not exist`` or ``is empty`` if there is nothing of a DuckDB file, or None."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:  # DuckDB says what is wrong
+        if not is_from_system(error):
+            raise
+        return None
+    return "is empty" if stat.S_ISREG(status.st_mode) and status.st_size == 0 else None
+
+
+def create(path: Path) -> None:
+    """Create a DuckDB file that only its owner can read, if it is missing or empty.
+
+    Raises:
+        BlockingIOError: Another process has the empty file open, perhaps to fill it.
+        OSError: The file cannot be created.
+        duckdb.Error: DuckDB cannot create a file in this folder.
+    """
+    path = Path(os.path.realpath(path))
+    if absence(path) is None or not path.parent.is_dir():  # DuckDB says what is wrong
+        return
+    import duckdb
+
+    if path.exists():
+        _remove_empty(path)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:40]}.") as folder:
+        made = Path(folder) / "new.duckdb"
+        duckdb.connect(str(made)).close()
+        content = made.read_bytes()
+    with suppress(FileExistsError), whole_file(path, private=True, replace=False) as file:  # another process was faster
+        file.write(content)
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove an empty file, while no other process can open it with DuckDB."""
+    if sys.platform == "win32":
+        path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # DuckDB locks its files in the same way
+        status = os.fstat(descriptor)
+        if status.st_size == 0 and os.path.samestat(status, path.stat()):
+            path.unlink()
+    finally:
+        os.close(descriptor)
