@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ledger import SessionLedger
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.shell import Shell
 
@@ -92,6 +94,33 @@ def test_a_damaged_file_is_called_so_and_what_to_do_depends_on_whether_sessions_
     code, findings = examined(shell)
     assert (code, findings["duckdb"]["status"]) == (1, "problem")
     assert findings["duckdb"]["remedy"].startswith("keep the file: 1 archived session may be in it alone")
+
+
+def test_a_file_damaged_where_only_some_statements_read_says_the_same_and_the_doctor_says_why_rows_wait(
+    shell: Shell,
+) -> None:
+    session_id = shell.ok("new", "How many orders?").strip()
+    with SessionLedger(shell.path) as ledger:
+        for number in range(200):
+            ledger.add_message(session_id, "user", hashlib.sha512(b"%d" % number).hexdigest() * 40)
+    shell.ok("sync")
+    shell.ok("message", session_id, "user", "And this year?")
+    file, seen = shell.path.with_suffix(".duckdb"), set()
+    good = file.read_bytes()
+    for block in range(12288, len(good), 262144):  # each has a checksum in front
+        content = bytearray(good)
+        content[block + 1000 : block + 1100] = b"x" * 100
+        file.write_bytes(content)
+        failed = shell("sync")
+        if failed.exit_code == 0:  # a free block
+            break
+        assert (failed.exit_code, f"{file} is damaged (IO Error: Corrupt" in failed.stderr) == (12, True)
+        code, findings = examined(shell)
+        seen.add(findings["duckdb"]["status"])
+        assert (code, findings["relay"]["status"]) == (1, "problem")
+        assert "rows wait, since they could not be shipped" in findings["relay"]["detail"]
+        assert "is damaged" in shell("status").stdout
+    assert seen == {"ok", "problem"}
 
 
 def test_a_file_in_which_sessions_are_archived_is_not_to_be_deleted(shell: Shell) -> None:

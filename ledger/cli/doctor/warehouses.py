@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 WAIT = 1.0
 #: How files begin: a DuckDB file after a checksum of 8 bytes, and a SQLite file.
 _DUCKDB, _SQLITE = b"DUCK", b"SQLite format 3\0"
+_FAILED = (
+    "SELECT warehouse, last_error FROM relays WHERE failed_at > IFNULL(shipped_at, 0) "
+    "AND EXISTS (SELECT 1 FROM session_events WHERE seq > checkpoint)"
+)
 
 
 def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -56,6 +60,7 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
     for each in shipped:
         if each != own:
             yield _other(each, archived, path, environment)
+    yield from _relays(path)
 
 
 def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
@@ -182,18 +187,32 @@ def _dataset(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findi
     yield from examine(dataset, environment, LEDGER_WAREHOUSE.name)
 
 
+def _relays(path: Path) -> Iterator[Finding]:
+    """Find warehouses for which rows wait since the last attempt to ship them failed."""
+    for url, error in _rows(path, _FAILED):
+        remedy = f"do what the message says, then: ledger sync --warehouse {shlex.quote(url)}"
+        yield Finding("relay", PROBLEM, f"{url}: rows wait, since they could not be shipped: {error}", remedy)
+
+
 def _shipped(path: Path) -> tuple[list[str], int]:
     """Return the URLs of the warehouses that have rows of a ledger, and the number of its archived sessions.
 
     If the ledger cannot be read, the checks of its file say so, and there are none.
     """
+    from ledger.stores.sqlite.tombstones import WAREHOUSES
+
+    shipped = [url for (url,) in _rows(path, WAREHOUSES)]
+    return shipped, sum(count for (count,) in _rows(path, "SELECT COUNT(*) FROM archived_sessions"))
+
+
+def _rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query; none if the ledger cannot be read, which the checks of its file say."""
     from ledger.cli.doctor.sqlite import reading
-    from ledger.stores.sqlite.tombstones import warehouses
 
     if not path.exists():
-        return [], 0
+        return []
     try:
         with reading(path) as connection:
-            return warehouses(connection), connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0]
+            return connection.execute(sql).fetchall()
     except (sqlite3.Error, ConfigurationError):
-        return [], 0
+        return []

@@ -147,7 +147,7 @@ class DuckDBFile:
             StoreUnavailable: Another process still has the file open for writing, or the block's statement was
                 interrupted by a fork of the process or by a ``Cancellation``.
             StoreRejected: This process was forked while the file was open.
-            ConfigurationError: The file cannot be opened as a DuckDB file.
+            ConfigurationError: The file cannot be opened as a DuckDB file, or is damaged where the block reads it.
             StoreError: DuckDB failed inside the block.
             MissingExtra: DuckDB is not installed.
         """
@@ -168,6 +168,8 @@ class DuckDBFile:
                 "run it again."
             ) from error
         except duckdb.Error as error:  # one that the block did not translate
+            if is_damage(error):
+                raise _cannot_open(error, self._path) from error
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
 
     def before_fork(self, deadline: float) -> bool:
@@ -350,6 +352,11 @@ def file_at(path: Path) -> DuckDBFile:
     return _FILES.get(key) or _FILES.setdefault(key, DuckDBFile(path))
 
 
+def is_damage(error: Exception) -> bool:
+    """Return True if DuckDB has found that a block of the file is not what was written."""
+    return "Corrupt database file" in str(error)
+
+
 def _cannot_create(error: OSError, path: Path) -> LedgerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreUnavailable(f"{path} cannot be created: {error.strerror}. Free some space, and try again.")
@@ -370,7 +377,7 @@ def _cannot_open(error: Exception, path: Path) -> LedgerError:
             "that one; or move the file away, and the ledger fills a new one, unless sessions of a ledger are archived "
             "in it: `ledger doctor` says what it knows of that."
         )
-    if "Corrupt database file" in str(error):
+    if is_damage(error):
         return ConfigurationError(
             f"{path} is damaged ({lines[0]}). Restore it from a backup; or move it away, and the ledger fills a new "
             "one, unless sessions of a ledger are archived in it: `ledger doctor` says what it knows of that."

@@ -22,7 +22,7 @@ from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.connection import Connection
 from ledger.warehouse.duckdb.creation import absence
-from ledger.warehouse.duckdb.file import Cancellation, file_at
+from ledger.warehouse.duckdb.file import Cancellation, file_at, is_damage
 from ledger.warehouse.schema import missing_columns
 
 if TYPE_CHECKING:
@@ -211,6 +211,8 @@ class DuckDBWarehouse:
                 raise StoreRejected(f"{self.path} refused the transaction; nothing was written: {error}") from error
             except duckdb.Error as error:
                 _roll_back(connection)
+                if is_damage(error):  # the connection's context manager says what to do
+                    raise
                 raise StoreUnavailable(f"{self.path} could not be written; nothing was written: {error}") from error
             except BaseException:
                 _roll_back(connection)
@@ -249,9 +251,11 @@ def _run_query(connection: Connection, sql: str, values: dict[str, Any], source:
         from ledger.warehouse.statement import check_query
 
         raise describe(error, check_query(source)) from error
-    except duckdb.InterruptException:  # the connection's context manager says why
+    except duckdb.InterruptException:  # the connection's context manager says why, and what to do about damage
         raise
     except duckdb.Error as error:
+        if is_damage(error):
+            raise
         raise StoreError(f"DuckDB could not answer the query: {error}") from error
     numbers = itertools.count()
     columns = tuple(f"f{next(numbers)}_" if it[0].startswith(UNNAMED) else it[0] for it in description)
