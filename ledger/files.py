@@ -30,6 +30,9 @@ _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 #: Errors that say that a directory cannot be synced by this user or on this file system.
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EISDIR}
 
+#: Errors of writes, which do not name the file.
+_ON_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
 
 def is_from_system(error: OSError) -> bool:
     """Return True if the operating system reported the error.
@@ -49,11 +52,22 @@ def whole_file(path: Path, *, private: bool = False, replace: bool = True) -> It
         OSError: The file cannot be written.
     """
     if _is_special(path):
-        with open(path, "wb") as file:
+        with _named(path), open(path, "wb") as file:
             yield file
         return
     with whole_path(path, private=private, replace=replace) as part, open(part, "wb") as file:
         yield file
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Context manager that adds the path to an error of a write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ON_DISK and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def absolute_path(path: str | os.PathLike[str]) -> Path:
@@ -97,15 +111,16 @@ def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> It
     remove_leftovers(path)
     part, descriptor = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}"), -1
     try:
-        while descriptor < 0 or not part.exists():  # another process may take it for abandoned before it is locked
-            descriptor = _closed(descriptor)
-            descriptor = _open_locked(part, _mode(path, private))
-        yield part
-        os.fsync(descriptor)
-        if sys.platform == "win32":  # an open file cannot be renamed there
-            descriptor = _closed(descriptor)
-        _put_in_place(part, path, replace)
-        _sync_directory(path.parent)
+        with _named(path):
+            while descriptor < 0 or not part.exists():  # another process may take it for abandoned before it is locked
+                descriptor = _closed(descriptor)
+                descriptor = _open_locked(part, _mode(path, private))
+            yield part
+            os.fsync(descriptor)
+            if sys.platform == "win32":  # an open file cannot be renamed there
+                descriptor = _closed(descriptor)
+            _put_in_place(part, path, replace)
+            _sync_directory(path.parent)
     finally:
         part.unlink(missing_ok=True)
         _closed(descriptor)

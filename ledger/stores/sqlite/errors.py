@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ledger.errors import (
@@ -128,6 +130,23 @@ def is_without_room(error: BaseException, path: Path) -> bool:
     if _code(error) not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) or not path.parent.is_dir():
         return False
     return shutil.disk_usage(path.parent).free < _ROOM
+
+
+@contextmanager
+def naming_copy(path: Path, part: Path) -> Iterator[None]:
+    """Context manager that names the copy if its disk is full, where SQLite's error could be about the original.
+
+    Args:
+        path: The name that the copy is to get.
+        part: The copy, which the block writes.
+    """
+    try:
+        yield
+    except (sqlite3.Error, StoreUnavailable) as error:
+        cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+        if not isinstance(cause, sqlite3.Error) or not is_without_room(cause, part):
+            raise
+        raise cannot(f"write a copy to {path}", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
 def _code(error: BaseException | None) -> int:

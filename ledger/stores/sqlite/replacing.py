@@ -26,7 +26,7 @@ from ledger.stores.base import Unreconciled
 from ledger.stores.sqlite import deletions, read, tombstones, unreconciled
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, own_files
 from ledger.stores.sqlite.deletions import Deletions
-from ledger.stores.sqlite.errors import cannot, translate
+from ledger.stores.sqlite.errors import cannot, naming_copy, translate
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.warehouse.urls import duckdb_file
@@ -115,7 +115,7 @@ def replace_by_backup(
     copied: os.stat_result | None = None
     try:
         with whole_path(path, private=True) as part:
-            with _translated(backup):
+            with _translated(backup), naming_copy(path, part):
                 found = replace(_verified_copy(backup, part, path, {*known, *warehouses}, progress), path=path)
                 others = [*known, *(each for each in warehouses if not found.former_read or not _is_missing(each))]
                 marked = unreconciled.mark_copy(part, others, created_from, written)

@@ -40,7 +40,7 @@ from ledger.stores.sqlite import (
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
 from ledger.stores.sqlite.database_file import OpenFile
-from ledger.stores.sqlite.errors import cannot, is_full, translate
+from ledger.stores.sqlite.errors import cannot, is_full, naming_copy, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.rows import head_of
@@ -304,7 +304,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         path = Path(path)
         check_apart(path, self.own_files())
         try:
-            with whole_path(path, private=True, replace=False) as part:
+            with whole_path(path, private=True, replace=False) as part, naming_copy(path, part):
                 self._read(lambda source: database_file.copy(source, part))
         except FileExistsError as error:
             raise StoreRejected(
