@@ -40,6 +40,12 @@ def test_a_healthy_ledger_is_healthy_and_left_as_it_is(shell: Shell) -> None:
     assert state_of(shell.path.parent) == before
 
 
+def test_a_folder_of_credentials_that_cannot_be_examined_is_one_line(shell: Shell) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, CLOUDSDK_CONFIG="/" + "x" * 5000)
+    assert (code, findings["file"]["status"], findings["google"]["status"]) == (0, "ok", "note")
+
+
 def test_a_ledger_without_its_id_is_a_problem_that_no_other_command_mends(shell: Shell) -> None:
     """Every command reads the id first, so neither the doctor nor an error advises to run another one."""
     shell.ok("new", "q")

@@ -20,7 +20,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.wording import in_commands
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
-from ledger.files import absolute_path
+from ledger.files import absolute_path, is_from_system
 from ledger.settings import (
     BIGQUERY_EMULATOR_GRPC_HOST,
     BIGQUERY_EMULATOR_HOST,
@@ -117,10 +117,21 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
         yield from examine_settings(environment, except_for=EMULATOR_SETTINGS)
     else:
         if parsed is not None:
-            yield from examine_file(parsed)
-            yield from examine_warehouses(absolute_path(parsed.path), environment)
+            yield from _readable("file", PROBLEM, examine_file(parsed))
+            yield from _readable("duckdb", PROBLEM, examine_warehouses(absolute_path(parsed.path), environment))
         yield from examine_settings(environment)
-        yield _credentials(environment)
+        yield from _readable("google", NOTE, _credentials(environment))
+
+
+def _readable(what: str, status: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings, and one with the given status if a file or folder that they are about cannot be read."""
+    try:
+        yield from findings
+    except OSError as error:
+        if not is_from_system(error):
+            raise
+        detail = f"{error.filename or 'a file'} cannot be examined: {error.strerror}"
+        yield Finding(what, status, detail, "correct the path, or run as a user who may read it")
 
 
 def _healthy(findings: list[Finding]) -> bool:
@@ -162,16 +173,19 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _credentials(environment: Mapping[str, str]) -> Finding:
+def _credentials(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Check whether credentials for BigQuery are configured, without reading them."""
     if BIGQUERY_EMULATOR_HOST.text(environment):
-        return Finding("google", OK, "an emulator is configured; no credentials are needed")
+        yield Finding("google", OK, "an emulator is configured; no credentials are needed")
+        return
     key_file = environment.get(GOOGLE_APPLICATION_CREDENTIALS.name)
     if key_file is not None and not Path(key_file).is_file():
         remedy = "correct or unset GOOGLE_APPLICATION_CREDENTIALS"
-        return Finding("google", PROBLEM, "the file in GOOGLE_APPLICATION_CREDENTIALS does not exist", remedy)
+        yield Finding("google", PROBLEM, "the file in GOOGLE_APPLICATION_CREDENTIALS does not exist", remedy)
+        return
     folder = Path(CLOUDSDK_CONFIG.text(environment) or Path(environment.get(HOME.name, "/")) / ".config" / "gcloud")
     if key_file is not None or (folder / "application_default_credentials.json").is_file():
-        return Finding("google", OK, "credentials are configured")
+        yield Finding("google", OK, "credentials are configured")
+        return
     remedy = "only for BigQuery: gcloud auth application-default login"
-    return Finding("google", NOTE, "no credentials are configured", remedy)
+    yield Finding("google", NOTE, "no credentials are configured", remedy)
