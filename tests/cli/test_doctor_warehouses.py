@@ -174,6 +174,16 @@ def test_nothing_that_is_no_duckdb_file_is_to_be_moved_or_deleted(shell: Shell, 
         assert "delete" not in findings["duckdb"]["remedy"]
 
 
+def test_a_file_whose_beginning_is_damaged_may_be_restored(shell: Shell) -> None:
+    archived(shell)
+    file = shell.path.with_suffix(".duckdb")
+    file.write_bytes(b"x" * 4096 + file.read_bytes()[4096:])
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["status"]) == (1, "problem")
+    assert "or its beginning is damaged" in findings["duckdb"]["detail"]
+    assert "if the URL is right, keep the file, and restore a backup of it" in findings["duckdb"]["remedy"]
+
+
 def test_an_empty_file_may_be_removed_unless_sessions_are_archived_in_it(shell: Shell) -> None:
     file = shell.path.with_suffix(".duckdb")
     shell.ok("new", "How many orders?")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WAIT = 1.0
 #: How files begin: a DuckDB file after a checksum of 8 bytes, and a SQLite file.
 _DUCKDB, _SQLITE = b"DUCK", b"SQLite format 3\0"
+#: What is said of a file whose beginning nobody knows.
+_UNKNOWN = "it begins like the file of another program, or its beginning is damaged"
 _FAILED = (
     "SELECT warehouse, last_error FROM relays WHERE failed_at > IFNULL(shipped_at, 0) "
     "AND EXISTS (SELECT 1 FROM session_events WHERE seq > checkpoint)"
@@ -88,6 +90,8 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     foreign = _foreign(path, status)
     if foreign is not None:
         remedy = "correct the warehouse's URL (LEDGER_WAREHOUSE), and leave what it names as it is"
+        if foreign == _UNKNOWN:
+            remedy += "; if the URL is right, keep the file, and restore a backup of it"
         if archived:
             remedy += f"; the DuckDB file of {counted(archived, 'archived session')} must be put back or restored"
         return Finding("duckdb", PROBLEM, f"{path} is no DuckDB file: {foreign}", remedy)
@@ -137,7 +141,7 @@ def _foreign(path: Path, status: os.stat_result) -> str | None:
         return None
     if beginning == _SQLITE:
         return "it is a SQLite database, perhaps a ledger"
-    return "it begins like the file of another program"
+    return _UNKNOWN
 
 
 def _access(path: Path, status: os.stat_result) -> str:
