@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -70,6 +71,34 @@ def test_a_lost_file_that_is_put_back_serves_again(shell: Shell, file: Path, tmp
     (tmp_path / "aside.duckdb").rename(file)
     shell.ok("hydrate", archived(shell))
     shell.ok("sync")
+
+
+def test_an_older_copy_is_brought_up_to_date_but_for_sessions_archived_since_which_reconcile_names(
+    shell: Shell, file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(file, tmp_path / "monday.duckdb")
+    later = shell.ok("new", "And next year?").strip()
+    shell.ok("archive", later)
+    shell.ok("sync")
+    assert "1 dropped" in shell.ok("maintain")
+    shell.ok("new", "How many customers?")
+    shutil.copy(tmp_path / "monday.duckdb", file)
+    shell.ok("sync")
+    found = shell("reconcile")
+    assert (found.exit_code, f"{later}: " in found.stdout) == (1, True)
+    assert "1 session differs" in found.stdout
+    assert "Bring back a later copy" in found.stdout
+
+
+def test_sessions_that_were_given_up_go_with_retention(shell: Shell, file: Path) -> None:
+    session_id = archived(shell)
+    file.unlink()
+    shell.ok("warehouse", "forget", f"duckdb:///{file}", "--yes")
+    shell.ok("sync")
+    assert shell.fails("export", "-o", str(file.with_name("all.jsonl")))[0] == 23
+    shell.ok("maintain", "--retention-days", "0")
+    assert session_id not in shell.ok("list", "--json")
+    assert shell.ok("export").count("\n") == 1
 
 
 def test_who_gives_up_a_lost_file_gets_a_new_one(shell: Shell, file: Path) -> None:

@@ -44,6 +44,13 @@ A session that diverged has two histories: one is in the ledger, both are in the
   A fork has the state and the messages; the history before it stays in the former session. `ledger delete SESSION_ID`
   hides that one, and --retention-days of `ledger maintain` later removes both histories.
 """
+#: What is printed once if rows of archived sessions are missing.
+_ON_GONE = """\
+The rows of an archived session were in the warehouse alone; no command can ship them again. Bring back a later copy of
+the warehouse: of a DuckDB file put a later backup in its place, in BigQuery use time travel; then compare again.
+  If there is none, the events are lost. `ledger maintain --retention-days DAYS` removes what the ledger has left of the
+  session, as of all that were archived so long ago.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +290,8 @@ def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> No
     after = before if repair is None else repair.after
     if any(each.diverged for each in after.differences):
         click.echo(_ON_DIVERGED, nl=False)
+    if any(each.gone for each in after.differences):
+        click.echo(_ON_GONE, nl=False)
     click.echo(safe(_summary(warehouse, after)))
 
 
