@@ -185,7 +185,8 @@ class Relay:
         batch, checkpoint = checkpoint.batch, replace(checkpoint, sink_state=recovery.sink_state, batch=None)
         if recovery.in_doubt_after is not None:
             log.warning(
-                "%s does not hold what this store recorded as sent; it is asked about each row before it is sent.",
+                "%s does not hold what this store recorded as sent; it is asked about each row before it is sent. If "
+                "an older copy took its place, sessions archived since then are not in it: see `ledger reconcile`.",
                 self._sink.url,
             )
             seq = min(checkpoint.seq, recovery.in_doubt_after)

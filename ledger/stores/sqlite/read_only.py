@@ -1,5 +1,7 @@
 """The embedded store over a file that this process may or shall not write: nothing is written there or beside it.
 
+The index of a log (``-shm``) is the exception: SQLite creates it to read a file with a log.
+
 A file without a write-ahead log is in use by no writer, so SQLite can read it as immutable: without locks, and without
 files beside it. A writer may come at any time, and an immutable connection would not notice. So each read opens the
 file anew, and is repeated if the file has changed meanwhile. With a log beside the file, SQLite's locks apply; so they
