@@ -154,6 +154,9 @@ def test_a_warehouse_whose_file_is_missing_cannot_be_reconciled_with_until_it_is
     assert todo in failed.stderr
     for args in (todo.split()[1:], ("reconcile",), ("sync",), ("sql", "SELECT 1 AS n")):
         assert (shell(*args).exit_code, file.exists(), todo in shell("status").stdout) == (21, False, True)
+    doctor = json.loads(shell("doctor", "--json").stdout)
+    (finding,) = [each for each in doctor["findings"] if each["what"] == "duckdb"]
+    assert (finding["status"], finding["remedy"].startswith("put the file back; if it is lost")) == ("problem", True)
     (tmp_path / "away.duckdb").rename(file)
     shell.ok(*todo.split()[1:])
     assert (shell("status").exit_code, shell.json("list")["sessions"][0]["version"]) == (0, 3)

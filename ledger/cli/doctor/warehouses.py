@@ -18,6 +18,7 @@ from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
 from ledger.settings import LEDGER_WAREHOUSE
+from ledger.stores.sqlite.unreconciled import PREFIX
 from ledger.warehouse.duckdb.creation import absence
 from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url, recorded_url
 
@@ -81,12 +82,12 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     except ConfigurationError as error:
         return Finding("duckdb", PROBLEM, str(error), "give the warehouse a file of its own")
     except (FileNotFoundError, NotADirectoryError):
-        return _absent(path, archived, "does not exist")
+        return _absent(path, archived, ledger, "does not exist")
     except OSError as error:
         remedy = f"correct the URL, or run as a user who may open the folder {path.parent}"
         return Finding("duckdb", PROBLEM, f"{path} cannot be examined: {error.strerror}", remedy)
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        return _absent(path, archived, "is empty")
+        return _absent(path, archived, ledger, "is empty")
     foreign = _foreign(path, status)
     if foreign is not None:
         remedy = "correct the warehouse's URL (LEDGER_WAREHOUSE), and leave what it names as it is"
@@ -111,10 +112,14 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     return Finding("duckdb", OK, f"{path.name}, {status.st_size:,} bytes, {counted(rows, 'row')}")
 
 
-def _absent(path: Path, archived: int, found: str) -> Finding:
+def _absent(path: Path, archived: int, ledger: Path, found: str) -> Finding:
     if archived:
         detail = f"{path} {found}, and has the rows of {counted(archived, 'archived session')}"
         return Finding("duckdb", PROBLEM, detail, _put_back(path))
+    if (PREFIX + duckdb_url(path),) in _rows(ledger, "SELECT name FROM meta"):
+        detail = f"{path} {found}, and may have events that this ledger lacks, which was restored from a backup"
+        forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))}"
+        return Finding("duckdb", PROBLEM, detail, f"put the file back; if it is lost, give those events up: {forget}")
     if not path.parent.is_dir():
         return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
     remedy = "it may be removed; `ledger sql` creates it" if path.exists() else "`ledger sql` creates it"
