@@ -43,7 +43,7 @@ def test_a_score_is_a_number_a_boolean_or_text(ledger: SessionLedger, sid: str, 
         np.float32("nan"),
         Decimal("NaN"),
         Decimal("1e400"),
-        object(),
+        pytest.param(object(), id="an object"),
     ],
     ids=repr,
 )
