@@ -20,12 +20,14 @@ from ledger.warehouse.duckdb import (
     forms,
     functions,
     grammar,
+    instants,
     json_values,
     names,
     scopes,
     subscripts,
     times,
     translations,
+    zones,
 )
 from ledger.warehouse.duckdb.scopes import UNNAMED
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
@@ -37,13 +39,14 @@ _FUNCTION = re.compile(
 
 
 @lru_cache(maxsize=256)  # the ledger's own statements are few, and translating one takes milliseconds
-def query_to_duckdb(sql: str, *, user: bool = True) -> str:
+def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = frozenset()) -> str:
     """Translate one GoogleSQL SELECT to DuckDB's SQL, with ``@name`` parameters as ``$name``.
 
     Args:
         sql: The statement; it may name the ledger's objects as `${project}.${dataset}.name`.
         user: True for a user's statement. False for one of the ledger's own statements, which do not need the steps in
             ``_USER_STEPS``.
+        zoned: Names of the parameters whose texts have a time zone.
 
     Raises:
         InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.
@@ -54,6 +57,7 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
         names.check_names(sql, tree)
         grammar.check_parts(tree)
     _name_columns(tree)
+    instants.mark(tree, zoned)
     try:
         return _render(tree, user=user)
     except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
@@ -315,9 +319,12 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _unnested_fields,
     translations.float_literals,
     translations.numeric_types,
+    instants.texts,
+    instants.casts,
     translations.casts,
     translations.like_escapes,
     subscripts.subscripts,
+    zones.zoned_calls,
     times.date_results,
     times.differences,
     times.time_truncs,
@@ -328,7 +335,7 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     forms.strings,
     forms.json,
     translations.aggregate_limits,
-    translations.zoned_text,
+    zones.zoned_text,
 )
 #: Steps for users' statements that come last: their templates use DuckDB's functions, some of which have other meanings
 #: in GoogleSQL.

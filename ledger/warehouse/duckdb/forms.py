@@ -14,7 +14,8 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
+from ledger.warehouse.duckdb.kinds import is_datetime, is_instant
+from ledger.warehouse.duckdb.translations import fill
 from ledger.warehouse.schema import schema
 
 #: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so

@@ -25,6 +25,7 @@ _TYPES = {
 _COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 _NOT_FOUND = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_MATCH = re.compile(r"(?:argument types '|function call \")([^(']+)\(([^)]*)\)")
+_ZONE = re.compile(r"Unknown TimeZone '([^']*)'")
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
 _USERS = frozenset({"current_user", "session_user"})
 #: Names that DuckDB answers though no column has them.
@@ -98,6 +99,11 @@ def describe(error: Exception, tree: exp.Query) -> InvalidInput:
         written = f"{called}(" in tree.sql(dialect="bigquery").upper() if called[0].isalpha() else len(called) == 1
         subject = called if written else "A function or operator"
         return InvalidInput(f"{subject} takes no arguments of these types: {_in_googlesql(match[2])}.")
+    if (match := _ZONE.search(text)) is not None:
+        return InvalidInput(
+            f"There is no time zone '{match[1]}'; write a name such as 'Europe/Berlin'. Over DuckDB, an offset such as "
+            "'+05:30' is a literal, not a parameter or column."
+        )
     if text.startswith("Parser Error"):
         return InvalidInput("DuckDB cannot answer the statement as it is written; docs/sql.md lists what it answers.")
     first = _PREFIX.sub("", text.strip().split("\n")[0])

@@ -169,10 +169,10 @@ def divisions(tree: exp.Expr) -> None:
 
 
 def casts(tree: exp.Expr) -> None:
-    """Translate casts to BYTES, TIMESTAMP, INT64, BOOL and DATE, whose results differ in DuckDB."""
+    """Translate casts to BYTES, INT64, BOOL and DATE, whose results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
         kind, value = cast.args["to"].this, cast.this
-        if isinstance(value, exp.Null):
+        if isinstance(value, exp.Null) or cast.args["to"].meta.get("duckdb"):
             continue
         safe = isinstance(cast, exp.TryCast)
         if kind in (exp.DType.BINARY, exp.DType.BLOB, exp.DType.VARBINARY):
@@ -186,10 +186,6 @@ def casts(tree: exp.Expr) -> None:
         elif kind == exp.DType.DATE:
             bad = "NULL" if safe else "ERROR('Bad DATE value: ' || CAST(_1 AS VARCHAR))"
             cast.replace(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
-        elif kind == exp.DType.TIMESTAMPTZ:
-            inner = "CAST(_1 AS TIMESTAMPTZ)"
-            whole = f"CAST({inner} AS TIMESTAMP)"
-            cast.replace(fill(f"TRY({whole})" if safe else whole, value))
 
 
 def aggregate_limits(tree: exp.Expr) -> None:
@@ -214,34 +210,6 @@ def aggregate_limits(tree: exp.Expr) -> None:
         whole.replace(sliced)
 
 
-def zoned_text(tree: exp.Expr) -> None:
-    """Translate ``STRING(timestamp, zone)``, whose result ends with the zone's UTC offset."""
-    for call in innermost_first(tree, exp.String):
-        if (zone := call.args.get("zone")) is not None:
-            call.replace(fill(_ZONED, call.this, zone))
-
-
-def is_instant(value: exp.Expr) -> bool:
-    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
-    value = value.unnest()
-    if isinstance(value, exp.Column):
-        name = value.name.lower()
-        return name.endswith("_at") and all(it.alias.lower() != name for it in value.root().find_all(exp.Alias))
-    if isinstance(value, exp.Cast):
-        return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ))
-    return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
-
-
-def is_datetime(value: exp.Expr) -> bool:
-    """Return True if an expression is known to be a DATETIME. DuckDB has one type for DATETIME and TIMESTAMP."""
-    value = value.unnest()
-    if isinstance(value, exp.Cast):
-        return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
-    if isinstance(value, exp.Anonymous):
-        return value.name.upper() == "CURRENT_DATETIME"
-    return isinstance(value, exp.Datetime | exp.DatetimeAdd | exp.DatetimeSub | exp.DatetimeTrunc | exp.ParseDatetime)
-
-
 _FORMATTED = (
     "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, FORMAT takes no NUMERIC; cast it to FLOAT64') "
     "WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE', 'TIME', 'JSON') THEN "
@@ -252,13 +220,6 @@ _NO_SIGN = "CASE WHEN _1 < 0 THEN ERROR('Over DuckDB, >> takes numbers from 0') 
 _NO_NUMERIC = (
     "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, NUMERICs are not multiplied, divided or averaged; "
     "cast them to FLOAT64') ELSE _1 END"
-)
-_LOCAL = "TIMEZONE(_2, TIMEZONE('UTC', _1))"
-_MINUTES = f"CAST(EPOCH({_LOCAL} - _1) AS BIGINT) // 60"
-_ZONED = (
-    f"CAST({_LOCAL} AS VARCHAR) || CASE WHEN {_MINUTES} < 0 THEN '-' ELSE '+' END || "
-    f"LPAD(CAST(ABS({_MINUTES}) // 60 AS VARCHAR), 2, '0') || CASE WHEN ({_MINUTES}) % 60 = 0 THEN '' ELSE ':' || "
-    f"CAST(ABS({_MINUTES}) % 60 AS VARCHAR) END"
 )
 #: GoogleSQL rounds halves away from zero, and takes no text with a point.
 _AS_INTEGER = (
