@@ -52,6 +52,9 @@ COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON path
 - a TIMESTAMP in DATE_ADD, DATE_SUB and DATE_TRUNC, unless it is a cast or a column named *_at: use TIMESTAMP_ADD;
 - a text with a time zone that is compared with a time, unless that is a cast or a column named *_at: write
   `TIMESTAMP(text)`;
+- a difference of two dates or two times, unless both are casts, columns named *_at or `DATE(...)`: use
+  TIMESTAMP_DIFF or DATE_DIFF;
+- a comparison of STRUCTs that are not written as `STRUCT(...)` or `(a, b)`: compare their fields;
 - an offset such as `'+05:30'` as a time zone, unless it is a literal: use the zone's name;
 - the JSON of an ARRAY or STRUCT with times, bytes or NUMERICs, unless it is written as `STRUCT(...)`, as `[...]`, or as
   the name of a view's rows.
@@ -63,7 +66,7 @@ A DuckDB file also differs in this:
   FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
-  for BOOL, dates for times and STRUCTs with other names for different, where BigQuery refuses or compares them.
+  for BOOL and dates for times, which BigQuery refuses.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
 - JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
   only in a statement that has rows to do so with.

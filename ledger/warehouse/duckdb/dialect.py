@@ -17,6 +17,7 @@ from sqlglot import exp
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import (
+    aggregates,
     forms,
     functions,
     grammar,
@@ -308,11 +309,11 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     scopes.aliases,
-    translations.distinct_counts,
+    aggregates.distinct_counts,
     json_values.json_values,
     translations.quoted_names,
     translations.groups,
-    translations.counts,
+    aggregates.counts,
     translations.numerics,
     translations.shifts,
     translations.divisions,
@@ -320,6 +321,11 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.float_literals,
     translations.numeric_types,
     instants.texts,
+    translations.struct_comparisons,
+    times.subtractions,
+    aggregates.respected_nulls,
+    aggregates.quantiles,
+    aggregates.correlations,
     instants.casts,
     translations.casts,
     translations.like_escapes,
@@ -334,7 +340,7 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     times.parsed_times,
     forms.strings,
     forms.json,
-    translations.aggregate_limits,
+    aggregates.limits,
     zones.zoned_text,
 )
 #: Steps for users' statements that come last: their templates use DuckDB's functions, some of which have other meanings

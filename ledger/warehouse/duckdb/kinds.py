@@ -11,6 +11,7 @@ from sqlglot import exp
 _INSTANTS: tuple[type[exp.Expr], ...] = (exp.CurrentTimestamp, exp.TimestampAdd, exp.TimestampSub, exp.TimestampTrunc)
 _INSTANTS += (exp.StrToTime, exp.UnixToTime)
 _DATETIMES = (exp.Datetime, exp.DatetimeAdd, exp.DatetimeSub, exp.DatetimeTrunc, exp.ParseDatetime)
+_SOURCES = (exp.Table, exp.Subquery, exp.CTE, exp.Unnest)
 _INSTANT_CALLS = frozenset({"TIMESTAMP", "TIMESTAMP_SECONDS"})
 #: Functions whose result has the type of their first argument.
 _SAME_TYPE: tuple[type[exp.Expr], ...] = (
@@ -63,16 +64,23 @@ def is_instant(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
 
 def _is_instant_column(column: exp.Column, seen: frozenset[str]) -> bool:
     """Return True if a name is that of a column such as created_at, or of an alias that stands for timestamps only."""
-    name, root = column.name.lower(), column.root()
-    if column.table and len(column.parts) > 1:
-        sources = {it.alias_or_name.lower() for it in root.find_all(exp.Table, exp.Subquery, exp.CTE, exp.Unnest)}
-        if column.parts[0].name.lower() not in sources or len(column.parts) > 2:  # a field
-            return False
-    if name not in seen:
-        values = [it.this for it in root.find_all(exp.Alias) if it.alias.lower() == name]
-        if values:
-            return all(is_instant(it, seen | {name}) and not is_datetime(it) for it in values)
+    name = column.name.lower()
+    if not _is_plain(column):
+        return False
+    if name not in seen and (values := _values(column)):
+        return all(is_instant(it, seen | {name}) and not is_datetime(it) for it in values)
     return name.endswith("_at")
+
+
+def _is_plain(column: exp.Column) -> bool:
+    """Return True if a column's qualifier, if it has one, is no column of which it would be a field."""
+    sources = (it.alias_or_name.lower() for it in column.root().find_all(*_SOURCES))
+    return len(column.parts) == 1 or (len(column.parts) == 2 and column.parts[0].name.lower() in sources)
+
+
+def _values(column: exp.Column) -> list[exp.Expr]:
+    """Return what the column's name is an alias of, anywhere in the statement."""
+    return [it.this for it in column.root().find_all(exp.Alias) if it.alias.lower() == column.name.lower()]
 
 
 def is_datetime(value: exp.Expr) -> bool:
@@ -87,6 +95,19 @@ def is_datetime(value: exp.Expr) -> bool:
     if isinstance(value, exp.DatetimeTrunc):
         return not is_instant(value.this) or is_datetime(value.this)
     return isinstance(value, _DATETIMES)
+
+
+def is_date(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
+    """Return True if an expression is known to be a DATE."""
+    value = value.unnest()
+    if isinstance(value, exp.Cast):
+        return bool(value.to.this == exp.DType.DATE)
+    if isinstance(value, exp.Extract):
+        return value.name.upper() == "DATE"
+    if isinstance(value, exp.Column) and _is_plain(value):
+        name, values = value.name.lower(), _values(value)
+        return name not in seen and bool(values) and all(is_date(it, seen | {name}) for it in values)
+    return isinstance(value, exp.Date | exp.CurrentDate | exp.StrToDate | exp.LastDay)
 
 
 def known(translated: exp.Expr, kind: str) -> exp.Expr:

@@ -14,7 +14,18 @@ from ledger.warehouse.schema import schema, unknown
 
 #: Names that may be followed by a parenthesis and are no functions: types with parameters, and parts of clauses.
 _NO_FUNCTIONS = frozenset({"STRING", "BYTES", "NUMERIC", "BIGNUMERIC", "WEEK", "RECURSIVE", "ROLLUP", "CUBE", "SETS"})
-_NO_FUNCTIONS |= {"EXCEPT", "REPLACE", "INTERVAL", "VALUES", "PIVOT", "UNPIVOT", "TABLESAMPLE", "USING", "OVER"}
+_NO_FUNCTIONS |= {
+    "EXCEPT",
+    "REPLACE",
+    "INTERVAL",
+    "VALUES",
+    "PIVOT",
+    "UNPIVOT",
+    "TABLESAMPLE",
+    "SYSTEM",
+    "USING",
+    "OVER",
+}
 _TYPES = {
     **dict.fromkeys(("VARCHAR", "STRING_LITERAL"), "STRING"),
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "INT32", "INTEGER_LITERAL"), "INT64"),
@@ -79,7 +90,8 @@ def _check_functions(sql: str) -> None:
             if note is None:  # a qualified table function
                 continue
         if note is not None and note.startswith("refused"):
-            raise InvalidInput(f"{prefix}{name} is not answered over a DuckDB file; docs/sql.md lists what is.")
+            instead = note.partition(": ")[2] or "docs/sql.md lists what is"
+            raise InvalidInput(f"{prefix}{name} is not answered over a DuckDB file; {instead}.")
         if note is None and name.startswith(REFUSED_PREFIXES):
             raise InvalidInput(f"{name} is not answered over a DuckDB file; docs/sql.md lists what is.")
         if note is None and name not in _NO_FUNCTIONS and name not in own:

@@ -109,7 +109,9 @@ TEMPLATES: Mapping[str, str] = {
     "SAFE_MULTIPLY": "TRY(_1 * _2)",
     "SAFE_NEGATE": "TRY(-_1)",
     "PARSE_NUMERIC": "CAST(TRIM(_1) AS DECIMAL(38, 9))",
-    "RANGE_BUCKET": "CAST(LENGTH(LIST_FILTER(_2, lambda b: b <= _1)) AS BIGINT)",
+    "RANGE_BUCKET": "CASE WHEN LIST_SORT(_2) <> _2 THEN ERROR('RANGE_BUCKET() needs an array in ascending order') "
+    "WHEN _1 IS NOT NULL AND (TYPEOF(_1) <> 'DOUBLE' OR CAST(_1 AS VARCHAR) <> 'nan') "
+    "THEN CAST(LENGTH(LIST_FILTER(_2, lambda b: b <= _1)) AS BIGINT) END",
     "GREATEST": "",  # any number of arguments: see translations.templates
     "LEAST": "",
     # times

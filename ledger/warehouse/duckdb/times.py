@@ -13,7 +13,7 @@ from sqlglot import exp
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.kinds import is_datetime, is_instant, known
+from ledger.warehouse.duckdb.kinds import is_date, is_datetime, is_instant, known
 from ledger.warehouse.duckdb.translations import fill
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
@@ -176,6 +176,30 @@ def differences(tree: exp.Expr) -> None:
         if isinstance(unit, exp.Var):
             template = f"DATE_SUB('{unit.name.lower()}', CAST(_2 AS TIMESTAMP), CAST(_1 AS TIMESTAMP))"
             call.replace(fill(template, call.this, call.expression))
+
+
+def subtractions(tree: exp.Expr) -> None:
+    """Make a TIMESTAMP minus a TIMESTAMP an INTERVAL of hours, and a DATE minus a DATE one of days, as in GoogleSQL.
+
+    DuckDB's have days and hours, or are numbers. What is not known to be a date or time must not be one.
+    """
+    for difference in innermost_first(tree, exp.Sub):
+        left, right = difference.this, difference.expression
+        bare = right.unnest()
+        if isinstance(bare, exp.Interval | exp.Neg | exp.Count) or (isinstance(bare, exp.Literal) and bare.is_number):
+            continue
+        if is_instant(left) and is_instant(right):
+            difference.replace(fill("TO_MICROSECONDS(EPOCH_US(_1) - EPOCH_US(_2))", left, right))
+        elif is_date(left) and is_date(right):
+            difference.replace(fill("TO_DAYS(CAST(_1 - _2 AS INTEGER))", left, right))
+        else:
+            difference.set("expression", fill(_NO_SUBTRAHEND, right))
+
+
+_NO_SUBTRAHEND = (
+    "CASE WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE') THEN ERROR('Over DuckDB, the difference of these dates or times is "
+    "not answered; write TIMESTAMP_DIFF(a, b, SECOND) or DATE_DIFF(a, b, DAY)') ELSE _1 END"
+)
 
 
 def time_truncs(tree: exp.Expr) -> None:

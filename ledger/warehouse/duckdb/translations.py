@@ -91,22 +91,6 @@ def formatted(tree: exp.Expr) -> None:
         call.replace(exp.Anonymous(this="PRINTF", expressions=[pattern.copy(), *values]))
 
 
-def counts(tree: exp.Expr) -> None:
-    """Translate ``COUNTIF(x)`` to a COUNT, which is 0 without rows. SQLGlot's translation, a SUM, would be NULL."""
-    for call in innermost_first(tree, exp.CountIf):
-        condition = call.this.expressions[0] if isinstance(call.this, exp.Distinct) else call.this
-        counted: exp.Expr = exp.If(this=condition.copy(), true=exp.Literal.number(1))
-        if isinstance(call.this, exp.Distinct):
-            counted = exp.Distinct(expressions=[counted])
-        call.replace(exp.Count(this=counted, big_int=True))
-
-
-def distinct_counts(tree: exp.Expr) -> None:
-    """Count exactly in APPROX_COUNT_DISTINCT, as BigQuery does for thousands of values; DuckDB estimates always."""
-    for call in innermost_first(tree, exp.ApproxDistinct):
-        call.replace(exp.Count(this=exp.Distinct(expressions=[call.this.copy()]), big_int=True))
-
-
 def numerics(tree: exp.Expr) -> None:
     """Make NUMERICs fail in a multiplication, a division and AVG: DuckDB has more digits, or gives a FLOAT64."""
     if not any(kind.this == exp.DType.DECIMAL for kind in tree.find_all(exp.DataType)) and not any(
@@ -168,6 +152,55 @@ def divisions(tree: exp.Expr) -> None:
         division.set("expression", exp.paren(checked.else_(divisor.copy())))
 
 
+def struct_comparisons(tree: exp.Expr) -> None:
+    """Compare STRUCTs field by field, as GoogleSQL does: NULL fields give NULL, and the fields' names do not count.
+
+    A STRUCT that is not written as such cannot be compared.
+    """
+    for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In, exp.GT, exp.GTE, exp.LT, exp.LTE):
+        items = [node.expression] if not isinstance(node, exp.In) else _listed(node)
+        found = [_is_struct(it) for it in [node.this, *(items or [])]]
+        if any(found) and (items is None or not all(found) or not isinstance(node, exp.EQ | exp.NEQ | exp.In)):
+            raise InvalidInput(_NO_STRUCT)
+        if all(found) and items:
+            whole = exp.paren(exp.or_(*(_equal(node.this, item) for item in items)))
+            node.replace(exp.Not(this=whole) if isinstance(node, exp.NEQ) else whole)
+    if tree.find(exp.Struct) or any(select.args.get("kind") for select in tree.find_all(exp.Select)):
+        for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In):
+            if isinstance(node.this.unnest(), exp.Column | exp.Dot | exp.Bracket):
+                node.set(
+                    "this",
+                    fill(f"CASE WHEN TYPEOF(_1) LIKE 'STRUCT%' THEN ERROR('{_NO_STRUCT}') ELSE _1 END", node.this),
+                )
+
+
+def _listed(node: exp.In) -> list[exp.Expr] | None:
+    """Return the items of an IN; None if they are not listed in the statement."""
+    unnest = node.args.get("unnest")
+    if unnest is None:
+        return node.expressions or None
+    return list(unnest.expressions[0].expressions) if isinstance(unnest.expressions[0], exp.Array) else None
+
+
+def _is_struct(value: exp.Expr) -> bool:
+    return isinstance(value.unnest(), exp.Struct | exp.Tuple)
+
+
+def _equal(left: exp.Expr, right: exp.Expr) -> exp.Expr:
+    """Return the condition that two values, or all fields of two STRUCTs, are equal."""
+    sides = [it.unnest().expressions for it in (left, right)]
+    if not (_is_struct(left) and _is_struct(right)):
+        return exp.EQ(this=exp.paren(left.copy()), expression=exp.paren(right.copy()))
+    if len(sides[0]) != len(sides[1]):
+        raise InvalidInput("STRUCTs with different numbers of fields cannot be compared.")
+    pairs = zip(*([_field(it) for it in side] for side in sides), strict=True)
+    return exp.paren(exp.and_(*(_equal(one, other) for one, other in pairs)))
+
+
+def _field(field: exp.Expr) -> exp.Expr:
+    return field.expression if isinstance(field, exp.PropertyEQ) else field.unalias()
+
+
 def casts(tree: exp.Expr) -> None:
     """Translate casts to BYTES, INT64, BOOL and DATE, whose results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
@@ -188,28 +221,6 @@ def casts(tree: exp.Expr) -> None:
             cast.replace(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
 
 
-def aggregate_limits(tree: exp.Expr) -> None:
-    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG`` by a slice of the finished list.
-
-    DuckDB's aggregates have no LIMIT.
-    """
-    for limit in innermost_first(tree, exp.Limit):
-        aggregate = limit.parent
-        if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
-            continue
-        separator = aggregate.args.get("separator") or exp.Literal.string(",")
-        whole = aggregate.parent if isinstance(aggregate.parent, exp.IgnoreNulls) else aggregate
-        collected: exp.Expr = exp.ArrayAgg(this=limit.this.copy())
-        if isinstance(whole, exp.IgnoreNulls) or isinstance(aggregate, exp.GroupConcat):
-            collected = exp.IgnoreNulls(this=collected)
-        sliced = exp.Anonymous(
-            this="LIST_SLICE", expressions=[collected, exp.Literal.number(1), limit.expression.copy()]
-        )
-        if isinstance(aggregate, exp.GroupConcat):
-            sliced = exp.Anonymous(this="ARRAY_TO_STRING", expressions=[sliced, separator.copy()])
-        whole.replace(sliced)
-
-
 _FORMATTED = (
     "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, FORMAT takes no NUMERIC; cast it to FLOAT64') "
     "WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE', 'TIME', 'JSON') THEN "
@@ -221,6 +232,7 @@ _NO_NUMERIC = (
     "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, NUMERICs are not multiplied, divided or averaged; "
     "cast them to FLOAT64') ELSE _1 END"
 )
+_NO_STRUCT = "Over DuckDB, = and != compare a STRUCT(...) or (a, b) with another; compare the fields, as in x.a = y.a"
 #: GoogleSQL rounds halves away from zero, and takes no text with a point.
 _AS_INTEGER = (
     "CASE WHEN TYPEOF(_1) = 'DOUBLE' THEN {kind}(ROUND(CAST(_1 AS DOUBLE)) AS BIGINT) WHEN TYPEOF(_1) = 'VARCHAR' AND "
