@@ -20,6 +20,7 @@ SAME = (
     "EXTRACT(DAY FROM DATE '2026-11-03' - DATE '2026-11-01')",
     "EXTRACT(DAY FROM DATE(made_at) - DATE(u))",
     "EXTRACT(HOUR FROM d - d)",
+    "EXTRACT(HOUR FROM DATETIME(made_at) - DATETIME '2026-11-02 11:00:00')",
     "d - 1",
     "RANGE_BUCKET(NULL, [1, 2])",
     "RANGE_BUCKET(CAST('nan' AS FLOAT64), [1.0])",

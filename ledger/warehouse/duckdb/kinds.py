@@ -10,9 +10,19 @@ from sqlglot import exp
 
 _INSTANTS: tuple[type[exp.Expr], ...] = (exp.CurrentTimestamp, exp.TimestampAdd, exp.TimestampSub, exp.TimestampTrunc)
 _INSTANTS += (exp.StrToTime, exp.UnixToTime)
-_DATETIMES = (exp.Datetime, exp.DatetimeAdd, exp.DatetimeSub, exp.DatetimeTrunc, exp.ParseDatetime)
+_DATETIMES: tuple[type[exp.Expr], ...] = (
+    exp.Datetime,
+    exp.DatetimeAdd,
+    exp.DatetimeSub,
+    exp.DatetimeTrunc,
+    exp.ParseDatetime,
+)
+_DATETIMES += (exp.TsOrDsToDatetime,)
 _SOURCES = (exp.Table, exp.Subquery, exp.CTE, exp.Unnest)
 _INSTANT_CALLS = frozenset({"TIMESTAMP", "TIMESTAMP_SECONDS"})
+#: Functions whose result is a DATETIME for a DATETIME, and a TIMESTAMP for a TIMESTAMP, whatever their names say.
+_OF_EITHER: tuple[type[exp.Expr], ...] = (exp.DatetimeAdd, exp.DatetimeSub, exp.DatetimeTrunc)
+_OF_EITHER += (exp.TimestampAdd, exp.TimestampSub, exp.TimestampTrunc)
 #: Functions whose result has the type of their first argument.
 _SAME_TYPE: tuple[type[exp.Expr], ...] = (
     exp.Max,
@@ -37,7 +47,7 @@ def is_instant(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
         value: The expression, within its statement.
         seen: Names that stand for the expression.
     """
-    value = value.unnest()
+    value = _scalar(value)
     if "kind" in value.meta:
         return True
     if isinstance(value, exp.Column):
@@ -62,6 +72,14 @@ def is_instant(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
     return isinstance(value, _INSTANTS)
 
 
+def _scalar(value: exp.Expr) -> exp.Expr:
+    """Return an expression without parentheses; of a scalar subquery, its column."""
+    value = value.unnest()
+    while isinstance(value, exp.Select) and len(value.selects) == 1 and not value.args.get("kind"):
+        value = value.selects[0].unalias().unnest()
+    return value
+
+
 def _is_instant_column(column: exp.Column, seen: frozenset[str]) -> bool:
     """Return True if a name is that of a column such as created_at, or of an alias that stands for timestamps only."""
     name = column.name.lower()
@@ -83,23 +101,28 @@ def _values(column: exp.Column) -> list[exp.Expr]:
     return [it.this for it in column.root().find_all(exp.Alias) if it.alias.lower() == column.name.lower()]
 
 
-def is_datetime(value: exp.Expr) -> bool:
+def is_datetime(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
     """Return True if an expression is known to be a DATETIME."""
-    value = value.unnest()
+    value = _scalar(value)
     if "kind" in value.meta:
         return bool(value.meta["kind"] == "DATETIME")
+    if isinstance(value, exp.Column) and _is_plain(value):
+        name, values = value.name.lower(), _values(value)
+        return name not in seen and bool(values) and all(is_datetime(it, seen | {name}) for it in values)
     if isinstance(value, exp.Cast):
         return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
     if isinstance(value, exp.Anonymous):
         return value.name.upper() == "CURRENT_DATETIME"
-    if isinstance(value, exp.DatetimeTrunc):
-        return not is_instant(value.this) or is_datetime(value.this)
+    if isinstance(value, _OF_EITHER):
+        return is_datetime(value.this, seen) or (isinstance(value, _DATETIMES) and not is_instant(value.this))
+    if isinstance(value, _SAME_TYPE):
+        return isinstance(value.this, exp.Expr) and is_datetime(value.this, seen)
     return isinstance(value, _DATETIMES)
 
 
 def is_date(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
     """Return True if an expression is known to be a DATE."""
-    value = value.unnest()
+    value = _scalar(value)
     if isinstance(value, exp.Cast):
         return bool(value.to.this == exp.DType.DATE)
     if isinstance(value, exp.Extract):

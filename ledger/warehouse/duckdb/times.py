@@ -181,12 +181,15 @@ def differences(tree: exp.Expr) -> None:
 def subtractions(tree: exp.Expr) -> None:
     """Make a TIMESTAMP minus a TIMESTAMP an INTERVAL of hours, and a DATE minus a DATE one of days, as in GoogleSQL.
 
-    DuckDB's have days and hours, or are numbers. What is not known to be a date or time must not be one.
+    DuckDB's have days and hours, as a DATETIME minus a DATETIME has in both, or are numbers. What is not known to be a
+    date or time must not be one.
     """
     for difference in innermost_first(tree, exp.Sub):
         left, right = difference.this, difference.expression
         bare = right.unnest()
         if isinstance(bare, exp.Interval | exp.Neg | exp.Count) or (isinstance(bare, exp.Literal) and bare.is_number):
+            continue
+        if is_datetime(left) and is_datetime(right):
             continue
         if is_instant(left) and is_instant(right):
             difference.replace(fill("TO_MICROSECONDS(EPOCH_US(_1) - EPOCH_US(_2))", left, right))
