@@ -98,3 +98,9 @@ def test_a_column_of_nulls_is_an_int64(file, expression, kind):
 @pytest.mark.duckdb
 def test_a_field_may_have_the_name_of_a_clause(file):
     assert file.query("SELECT constraints.limit v, version FROM sessions").columns == ("v", "version")
+
+
+@pytest.mark.duckdb
+def test_the_format_of_a_time_is_a_literal(file):
+    with pytest.raises(InvalidInput, match="needs a literal format"):
+        file.query(f"SELECT FORMAT_TIMESTAMP(@f, u) AS v FROM {ROW}", {"f": "%x"})

@@ -77,13 +77,13 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
     | {
         **dict.fromkeys(
             ("DATE_ADD", "DATE_SUB", "DATE_TRUNC"),
-            "of a DATE, a column named *_at or a cast to TIMESTAMP; refuses other TIMESTAMPs",
+            "of a DATE, or a TIMESTAMP that is a cast, a column named *_at or an alias of one; refuses others",
         ),
         "GENERATE_DATE_ARRAY": "with months, each date is computed from the previous one",
-        "FORMAT_DATE": "every documented element of a date except widths",
-        "FORMAT_DATETIME": "every documented element except widths",
-        "FORMAT_TIME": "every documented element except widths",
-        "FORMAT_TIMESTAMP": "%s, %z, %Ez and %Z only in UTC",
+        "FORMAT_DATE": "a literal format, with every documented element of a date except widths",
+        "FORMAT_DATETIME": "a literal format, with every documented element except widths",
+        "FORMAT_TIME": "a literal format, with every documented element except widths",
+        "FORMAT_TIMESTAMP": "a literal format; %s, %z, %Ez and %Z only in UTC",
         "PARSE_DATE": "a literal format",
         "PARSE_DATETIME": "a literal format",
         "PARSE_TIME": "a literal format",

@@ -299,7 +299,6 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _unnest_in_select_list,
     functions.list_offsets,
     scopes.zero_based_offsets,
-    functions.time_zones,
     functions.time_parts,
     functions.json_arrays,
     functions.json_functions,

@@ -48,8 +48,10 @@ def formatted_times(tree: exp.Expr) -> None:
     """Translate ``FORMAT_DATE``, ``FORMAT_DATETIME``, ``FORMAT_TIME`` and ``FORMAT_TIMESTAMP`` with literal formats."""
     for call in innermost_first(tree, exp.TimeToStr):
         pattern, zone, value = call.args["format"], call.args.get("zone"), call.this
-        if not isinstance(value, _KINDS) or not isinstance(pattern, exp.Literal):
+        if not isinstance(value, _KINDS):
             continue
+        if not isinstance(pattern, exp.Literal):
+            raise InvalidInput("Over DuckDB, a FORMAT_ function of a date or time needs a literal format.")
         plain = value.this
         if isinstance(value, exp.TsOrDsToTime):
             moment = fill("CAST('1970-01-01' AS DATE) + CAST(_1 AS TIME)", plain)
