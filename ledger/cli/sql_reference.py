@@ -54,6 +54,7 @@ COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON path
   `TIMESTAMP(text)`;
 - a difference of two dates or two times, unless both are casts, columns named *_at or `DATE(...)`: use
   TIMESTAMP_DIFF or DATE_DIFF;
+- a TIMESTAMP that is compared with a STRING other than a literal or parameter: write `TIMESTAMP(text)`;
 - a comparison of STRUCTs that are not written as `STRUCT(...)` or `(a, b)`: compare their fields;
 - an offset such as `'+05:30'` as a time zone, unless it is a literal: use the zone's name;
 - the JSON of an ARRAY or STRUCT with times, bytes or NUMERICs, unless it is written as `STRUCT(...)`, as `[...]`, or as

@@ -78,6 +78,8 @@ REFUSED = {
     f"DATE(created_at) = {INDIA}": "compared with a date or time",
     f"DATETIME(created_at) > {INDIA}": "has a time zone",
     f"DATETIME {INDIA} = DATETIME '2026-11-01'": "a DATETIME has no time zone",
+    f"created_at = CAST({INDIA} AS STRING)": "write TIMESTAMP(text)",
+    f"(SELECT x FROM UNNEST([{INDIA}]) AS x WHERE x = created_at)": "write TIMESTAMP(text)",
     f"DATETIME({INDIA})": "has a time zone",
     f"DATE_TRUNC({INDIA}, DAY)": "has a time zone",
     "TIMESTAMP('2026-11-03 05:40:00+02', 'Asia/Kolkata')": "takes a text without one",

@@ -320,6 +320,7 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.float_literals,
     translations.numeric_types,
     instants.texts,
+    instants.equal_texts,
     translations.struct_comparisons,
     times.subtractions,
     aggregates.respected_nulls,

@@ -47,6 +47,10 @@ _NO_TIME = (
     "CASE WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE', 'TIME') THEN ERROR('A text with a time zone is compared with a date "
     "or time; write TIMESTAMP(text)') ELSE _1 END"
 )
+_NO_STRING = (
+    "CASE WHEN TYPEOF(_1) = 'VARCHAR' THEN ERROR('A TIMESTAMP is compared with a STRING; write TIMESTAMP(text)') "
+    "ELSE _1 END"
+)
 _BAD = "ERROR('Bad DATETIME value: ' || CAST(_1 AS VARCHAR) || '; a DATETIME has no time zone')"
 _AS_INSTANT = "CAST(CAST(_1 AS TIMESTAMPTZ) AS TIMESTAMP)"
 
@@ -95,6 +99,17 @@ def texts(tree: exp.Expr) -> None:
                 text.replace(_instant(text))
         elif not of_columns:
             others[0].replace(fill(_NO_TIME, others[0]))
+
+
+def equal_texts(tree: exp.Expr) -> None:
+    """Make ``=`` and ``!=`` of a TIMESTAMP and a STRING that is no literal fail, as in GoogleSQL.
+
+    DuckDB would read the text without its time zone. Of other comparisons it fails itself.
+    """
+    for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ):
+        for side, other in ((node.this, node.expression), (node.expression, node.this)):
+            if is_instant(side) and not (is_instant(other) or is_datetime(other) or _is_text(other)):
+                other.replace(fill(_NO_STRING, other))
 
 
 def casts(tree: exp.Expr) -> None:

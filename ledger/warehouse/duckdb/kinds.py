@@ -49,7 +49,7 @@ def is_instant(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
     """
     value = _scalar(value)
     if "kind" in value.meta:
-        return True
+        return value.meta["kind"] in ("TIMESTAMP", "DATETIME")
     if isinstance(value, exp.Column):
         return _is_instant_column(value, seen)
     if isinstance(value, exp.Cast):
@@ -113,6 +113,8 @@ def is_datetime(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
         return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
     if isinstance(value, exp.Anonymous):
         return value.name.upper() == "CURRENT_DATETIME"
+    if isinstance(value, exp.Add | exp.Sub) and isinstance(value.expression.unnest(), exp.Interval):
+        return is_datetime(value.this, seen) or is_date(value.this, seen)
     if isinstance(value, _OF_EITHER):
         return is_datetime(value.this, seen) or (isinstance(value, _DATETIMES) and not is_instant(value.this))
     if isinstance(value, _SAME_TYPE):
@@ -123,6 +125,8 @@ def is_datetime(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
 def is_date(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
     """Return True if an expression is known to be a DATE."""
     value = _scalar(value)
+    if "kind" in value.meta:
+        return bool(value.meta["kind"] == "DATE")
     if isinstance(value, exp.Cast):
         return bool(value.to.this == exp.DType.DATE)
     if isinstance(value, exp.Extract):
@@ -134,6 +138,6 @@ def is_date(value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
 
 
 def known(translated: exp.Expr, kind: str) -> exp.Expr:
-    """Mark a translated expression as a TIMESTAMP or a DATETIME, and return it."""
+    """Mark a translated expression as a TIMESTAMP, a DATETIME or a DATE, and return it."""
     translated.unnest().meta["kind"] = kind
     return translated

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
+from ledger.warehouse.duckdb.kinds import known
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
 #: Number of nodes from which an argument is large.
@@ -165,6 +166,10 @@ def struct_comparisons(tree: exp.Expr) -> None:
         if all(found) and items:
             whole = exp.paren(exp.or_(*(_equal(node.this, item) for item in items)))
             node.replace(exp.Not(this=whole) if isinstance(node, exp.NEQ) else whole)
+    for node in tree.find_all(exp.Nullif, exp.Case):
+        compared = [node.this, node.expression, *(it.this for it in node.args.get("ifs") or [] if node.this)]
+        if any(isinstance(it, exp.Expr) and _is_struct(it) for it in compared):
+            raise InvalidInput(_NO_STRUCT)
     if tree.find(exp.Struct) or any(select.args.get("kind") for select in tree.find_all(exp.Select)):
         for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In):
             if isinstance(node.this.unnest(), exp.Column | exp.Dot | exp.Bracket):
@@ -218,7 +223,7 @@ def casts(tree: exp.Expr) -> None:
             cast.replace(fill(_AS_BOOL.format(bad=bad), value))
         elif kind == exp.DType.DATE:
             bad = "NULL" if safe else "ERROR('Bad DATE value: ' || CAST(_1 AS VARCHAR))"
-            cast.replace(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
+            cast.replace(known(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value), "DATE"))
 
 
 _FORMATTED = (
