@@ -23,16 +23,18 @@ beside it, which runs the statement.
   From Python, values of numpy, pandas and pyarrow are what they stand for: `frame.version.max()` an INT64, a Timestamp
   with a time zone a TIMESTAMP, a Series, an Index or an array of one dimension a list, NaT and NA None. A list with
   None, NA or NaN is refused: `frame.status.dropna()`.
+- A parameter or literal that is text, and is compared with a TIMESTAMP or stands for one, is read as one, with its UTC
+  offset or time zone: `created_at >= @day` with `2026-11-01T00:00:00+05:30`. Without a zone it is in UTC.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
   `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
   datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. `bytes_processed`
   has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
-- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without, BYTES as base64, and an INTERVAL as
-  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days. A FLOAT64
-  that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`, `"Infinity"` or
-  `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
+- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without; a file answers DATETIMEs as TIMESTAMPs. BYTES are
+  base64, and an INTERVAL `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as
+  30 days. A FLOAT64 that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`,
+  `"Infinity"` or `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
 """
 _FUNCTIONS = """## Functions over a DuckDB file
 
@@ -48,6 +50,13 @@ COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON path
 - a NUMERIC that is multiplied, divided, averaged or formatted: cast it to FLOAT64;
 - a time, a FLOAT64 or a NUMERIC in CONCAT and `||`, unless it is a literal or a column named *_at: cast it to STRING;
 - a TIMESTAMP in DATE_ADD, DATE_SUB and DATE_TRUNC, unless it is a cast or a column named *_at: use TIMESTAMP_ADD;
+- a text with a time zone that is compared with a time, unless that is a cast or a column named *_at: write
+  `TIMESTAMP(text)`;
+- a difference of two dates or two times, unless both are casts, columns named *_at or `DATE(...)`: use
+  TIMESTAMP_DIFF or DATE_DIFF;
+- a TIMESTAMP that is compared with a STRING other than a literal or parameter: write `TIMESTAMP(text)`;
+- a comparison of STRUCTs that are not written as `STRUCT(...)` or `(a, b)`: compare their fields;
+- an offset such as `'+05:30'` as a time zone, unless it is a literal: use the zone's name;
 - the JSON of an ARRAY or STRUCT with times, bytes or NUMERICs, unless it is written as `STRUCT(...)`, as `[...]`, or as
   the name of a view's rows.
 
@@ -58,7 +67,8 @@ A DuckDB file also differs in this:
   FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
-  for BOOL, dates for times and STRUCTs with other names for different, where BigQuery refuses or compares them.
+  for BOOL and dates for times, which BigQuery refuses.
+- The names of time zones may be in lower case, which BigQuery refuses.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
 - JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
   only in a statement that has rows to do so with.

@@ -14,7 +14,7 @@ def _named(names: str, note: str = "") -> dict[str, str]:
 
 _NO = "refused"
 #: Maps a chapter of the reference to its functions. The value is empty if the answers are the same; ``refused``, or
-#: ``refused:`` and a reason; or what differs.
+#: ``refused:`` and what to write; or what differs.
 COVERAGE: Mapping[str, Mapping[str, str]] = {
     "Text": _named(
         "ASCII BYTE_LENGTH CHAR_LENGTH CHARACTER_LENGTH CHR CODE_POINTS_TO_STRING CONCAT "
@@ -54,10 +54,19 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         "SAFE_CAST": "as CAST",
     }
     | _named(
-        "COSINE_DISTANCE EUCLIDEAN_DISTANCE COT COTH CSC CSCH SEC SECH PARSE_BIGNUMERIC SESSION_USER NULLIFZERO "
-        "ZEROIFNULL",
+        "COSINE_DISTANCE EUCLIDEAN_DISTANCE PARSE_BIGNUMERIC SESSION_USER",
         _NO,
-    ),
+    )
+    | {
+        "COT": f"{_NO}: write 1 / TAN(x)",
+        "COTH": f"{_NO}: write 1 / TANH(x)",
+        "CSC": f"{_NO}: write 1 / SIN(x)",
+        "CSCH": f"{_NO}: write 1 / SINH(x)",
+        "SEC": f"{_NO}: write 1 / COS(x)",
+        "SECH": f"{_NO}: write 1 / COSH(x)",
+        "NULLIFZERO": f"{_NO}: write NULLIF(x, 0)",
+        "ZEROIFNULL": f"{_NO}: write IFNULL(x, 0)",
+    },
     "Dates and times": _named(
         "CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP DATE DATETIME DATETIME_ADD DATETIME_DIFF "
         "DATETIME_SUB DATETIME_TRUNC DATE_DIFF DATE_FROM_UNIX_DATE EXTRACT "
@@ -68,13 +77,13 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
     | {
         **dict.fromkeys(
             ("DATE_ADD", "DATE_SUB", "DATE_TRUNC"),
-            "of a DATE, a column named *_at or a cast to TIMESTAMP; refuses other TIMESTAMPs",
+            "of a DATE, or a TIMESTAMP that is a cast, a column named *_at or an alias of one; refuses others",
         ),
         "GENERATE_DATE_ARRAY": "with months, each date is computed from the previous one",
-        "FORMAT_DATE": "every documented element of a date except widths",
-        "FORMAT_DATETIME": "every documented element except widths",
-        "FORMAT_TIME": "every documented element except widths",
-        "FORMAT_TIMESTAMP": "%s, %z, %Ez and %Z only in UTC",
+        "FORMAT_DATE": "a literal format, with every documented element of a date except widths",
+        "FORMAT_DATETIME": "a literal format, with every documented element except widths",
+        "FORMAT_TIME": "a literal format, with every documented element except widths",
+        "FORMAT_TIMESTAMP": "a literal format; %s, %z, %Ez and %Z only in UTC",
         "PARSE_DATE": "a literal format",
         "PARSE_DATETIME": "a literal format",
         "PARSE_TIME": "a literal format",
@@ -111,19 +120,28 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         "ARRAY_TO_STRING GENERATE_ARRAY UNNEST STRUCT OFFSET ORDINAL SAFE_OFFSET SAFE_ORDINAL EXISTS"
     )
     | _named(
-        "ARRAY_FILTER ARRAY_TRANSFORM ARRAY_IS_DISTINCT ARRAY_ZIP ARRAY_INCLUDES_ANY ARRAY_INCLUDES_ALL",
+        "ARRAY_IS_DISTINCT ARRAY_ZIP ARRAY_INCLUDES_ANY ARRAY_INCLUDES_ALL",
         _NO,
-    ),
+    )
+    | {
+        "ARRAY_FILTER": f"{_NO}: write ARRAY(SELECT x FROM UNNEST(array) AS x WHERE ...)",  # noqa: S608
+        "ARRAY_TRANSFORM": f"{_NO}: write ARRAY(SELECT f(x) FROM UNNEST(array) AS x)",  # noqa: S608
+    },
     "Aggregates and windows": _named(
-        "ANY_VALUE APPROX_COUNT_DISTINCT APPROX_QUANTILES ARRAY_AGG ARRAY_CONCAT_AGG AVG BIT_AND BIT_OR BIT_XOR "
+        "ANY_VALUE APPROX_COUNT_DISTINCT ARRAY_AGG ARRAY_CONCAT_AGG AVG BIT_AND BIT_OR BIT_XOR "
         "CORR COUNT COUNTIF COVAR_POP COVAR_SAMP LOGICAL_AND LOGICAL_OR MAX MAX_BY MIN MIN_BY STDDEV STDDEV_POP "
         "STDDEV_SAMP STRING_AGG SUM VARIANCE VAR_POP VAR_SAMP CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD "
-        "NTH_VALUE NTILE PERCENTILE_CONT PERCENTILE_DISC PERCENT_RANK RANK ROW_NUMBER"
+        "NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER"
     )
-    | _named(
-        "APPROX_TOP_COUNT APPROX_TOP_SUM GROUPING ST_UNION_AGG",
-        _NO,
-    ),
+    | {
+        "APPROX_QUANTILES": "exact; a literal number of 1 to 1000 parts, without RESPECT NULLS",
+        "PERCENTILE_CONT": "without RESPECT NULLS",
+        "PERCENTILE_DISC": "without RESPECT NULLS",
+        "APPROX_TOP_COUNT": f"{_NO}: write COUNT(*) with GROUP BY x ORDER BY COUNT(*) DESC LIMIT n",
+        "APPROX_TOP_SUM": f"{_NO}: write SUM(weight) with GROUP BY x ORDER BY SUM(weight) DESC LIMIT n",
+        "GROUPING": f"{_NO}: write a SELECT with GROUP BY for each grouping, and UNION ALL between them",
+        "ST_UNION_AGG": _NO,
+    },
 }
 #: Prefixes of names that belong to whole chapters which a DuckDB file refuses.
 REFUSED_PREFIXES = ("HLL_COUNT.", "NET.", "KEYS.", "AEAD.", "ST_", "S2_", "ML.", "AI.", "KLL_QUANTILES.", "OBJ.")

@@ -17,7 +17,7 @@ Decoder = Callable[[Any], Any]
 #: GoogleSQL's names of DuckDB's types. A column of NULLs is an INT64 in BigQuery too.
 _NAMES = {
     **dict.fromkeys(("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint"), "INT64"),
-    **dict.fromkeys(("uinteger", "ubigint", "uhugeint", "sqlnull"), "INT64"),
+    **dict.fromkeys(("uinteger", "ubigint", "uhugeint", "sqlnull", "null"), "INT64"),
     **dict.fromkeys(("double", "float"), "FLOAT64"),
     **dict.fromkeys(("timestamp", "timestamp with time zone"), "TIMESTAMP"),
     "boolean": "BOOL",

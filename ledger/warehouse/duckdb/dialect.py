@@ -17,15 +17,18 @@ from sqlglot import exp
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import (
+    aggregates,
     forms,
     functions,
     grammar,
+    instants,
     json_values,
     names,
     scopes,
     subscripts,
     times,
     translations,
+    zones,
 )
 from ledger.warehouse.duckdb.scopes import UNNAMED
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
@@ -37,13 +40,14 @@ _FUNCTION = re.compile(
 
 
 @lru_cache(maxsize=256)  # the ledger's own statements are few, and translating one takes milliseconds
-def query_to_duckdb(sql: str, *, user: bool = True) -> str:
+def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = frozenset()) -> str:
     """Translate one GoogleSQL SELECT to DuckDB's SQL, with ``@name`` parameters as ``$name``.
 
     Args:
         sql: The statement; it may name the ledger's objects as `${project}.${dataset}.name`.
         user: True for a user's statement. False for one of the ledger's own statements, which do not need the steps in
             ``_USER_STEPS``.
+        zoned: Names of the parameters whose texts have a time zone.
 
     Raises:
         InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.
@@ -54,6 +58,7 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
         names.check_names(sql, tree)
         grammar.check_parts(tree)
     _name_columns(tree)
+    instants.mark(tree, zoned)
     try:
         return _render(tree, user=user)
     except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
@@ -294,7 +299,6 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _unnest_in_select_list,
     functions.list_offsets,
     scopes.zero_based_offsets,
-    functions.time_zones,
     functions.time_parts,
     functions.json_arrays,
     functions.json_functions,
@@ -304,20 +308,29 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     scopes.aliases,
-    translations.distinct_counts,
+    aggregates.distinct_counts,
     json_values.json_values,
     translations.quoted_names,
     translations.groups,
-    translations.counts,
+    aggregates.counts,
     translations.numerics,
     translations.shifts,
     translations.divisions,
     _unnested_fields,
     translations.float_literals,
     translations.numeric_types,
+    instants.texts,
+    instants.equal_texts,
+    translations.struct_comparisons,
+    times.subtractions,
+    aggregates.respected_nulls,
+    aggregates.quantiles,
+    aggregates.correlations,
+    instants.casts,
     translations.casts,
     translations.like_escapes,
     subscripts.subscripts,
+    zones.zoned_calls,
     times.date_results,
     times.differences,
     times.time_truncs,
@@ -327,8 +340,8 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     times.parsed_times,
     forms.strings,
     forms.json,
-    translations.aggregate_limits,
-    translations.zoned_text,
+    aggregates.limits,
+    zones.zoned_text,
 )
 #: Steps for users' statements that come last: their templates use DuckDB's functions, some of which have other meanings
 #: in GoogleSQL.

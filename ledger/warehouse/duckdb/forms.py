@@ -14,7 +14,8 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
+from ledger.warehouse.duckdb.kinds import is_datetime, is_instant
+from ledger.warehouse.duckdb.translations import fill
 from ledger.warehouse.schema import schema
 
 #: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
@@ -103,60 +104,59 @@ _NO_TEXT = (
 
 def strings(tree: exp.Expr) -> None:
     """Translate casts to STRING, calls of STRING, and the operands of CONCAT and ``||``, in GoogleSQL's forms."""
-    datetimes = _Datetimes(tree)
     for cast in innermost_first(tree, exp.Cast):
         kind = cast.args["to"]
         if kind.meta.get("duckdb") or isinstance(cast.this, exp.Null):  # a template has it
             continue
         if kind.this in (exp.DType.TEXT, exp.DType.VARCHAR):
-            text = fill(_AS_STRING.replace("zone", datetimes.zone(cast.this, "'+00'")), cast.this, large=0)
+            text = fill(_AS_STRING.replace("zone", _zone(cast.this, "'+00'")), cast.this, large=0)
             cast.replace(exp.Anonymous(this="TRY", expressions=[text]) if isinstance(cast, exp.TryCast) else text)
     for call in innermost_first(tree, exp.String):
         if call.args.get("zone") is None:
-            call.replace(fill(_STRING.replace("zone", datetimes.zone(call.this, "'+00'")), call.this, large=0))
+            call.replace(fill(_STRING.replace("zone", _zone(call.this, "'+00'")), call.this, large=0))
     for joined in innermost_first(tree, exp.Concat, exp.DPipe):
         for operand in joined.expressions or [joined.this, joined.expression]:
             if is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
-                operand.replace(fill(_AS_STRING.replace("zone", datetimes.zone(operand, "'+00'")), operand, large=0))
+                operand.replace(fill(_AS_STRING.replace("zone", _zone(operand, "'+00'")), operand, large=0))
             elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
                 operand.replace(_guarded(operand))
 
 
 def json(tree: exp.Expr) -> None:
     """Translate TO_JSON, TO_JSON_STRING, JSON_OBJECT and JSON_ARRAY, with values in GoogleSQL's forms."""
-    datetimes, rows = _Datetimes(tree), _rows(tree)
+    rows = _rows(tree)
     for call in innermost_first(tree, exp.Anonymous, exp.JSONObject, exp.JSONArray):
         if isinstance(call, exp.JSONObject):
             for pair in call.expressions:
                 if isinstance(pair, exp.JSONKeyValue):
-                    pair.set("expression", _json(pair.expression, datetimes, rows))
+                    pair.set("expression", _json(pair.expression, rows))
         elif isinstance(call, exp.JSONArray):
-            call.set("expressions", [_json(value, datetimes, rows) for value in call.expressions])
+            call.set("expressions", [_json(value, rows) for value in call.expressions])
         elif call.name.upper() == "TO_JSON" and len(call.expressions) == 1:
-            call.replace(_json(call.expressions[0], datetimes, rows))
+            call.replace(_json(call.expressions[0], rows))
         elif call.name.upper() == "TO_JSON_STRING" and len(call.expressions) == 1:
-            call.replace(_json_string(call.expressions[0], datetimes, rows))
+            call.replace(_json_string(call.expressions[0], rows))
 
 
-def _json(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Struct]) -> exp.Expr:
+def _json(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Expr:
     """Return the JSON form of a value. The fields of a STRUCT that is written as such have their own forms."""
     struct = _struct(value, rows)
     if isinstance(value, exp.Array) and value.find(exp.Query) is None:
-        return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, datetimes, rows) for it in value.expressions])
+        return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, rows) for it in value.expressions])
     if struct is None:
-        return fill(_AS_JSON.replace("zone", datetimes.zone(value, "'Z'")), value, large=0)
-    pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, datetimes, rows))]
+        return fill(_AS_JSON.replace("zone", _zone(value, "'Z'")), value, large=0)
+    pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, rows))]
     return exp.Anonymous(this="JSON_OBJECT", expressions=pairs)
 
 
-def _json_string(value: exp.Expr, datetimes: _Datetimes, rows: dict[str, exp.Struct]) -> exp.Expr:
+def _json_string(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Expr:
     struct = _struct(value, rows)
     if isinstance(value, exp.Array) and value.find(exp.Query) is None and value.expressions:
-        items = [_json_string(it, datetimes, rows) for it in value.expressions]
+        items = [_json_string(it, rows) for it in value.expressions]
         return _joined("[", [("", item) for item in items], "]")
     if struct is None:
-        return fill(_AS_JSON_STRING.replace("zone", datetimes.zone(value, "'Z'")), value, large=0)
-    fields = [(f"{dumps(name).decode()}:", _json_string(it, datetimes, rows)) for name, it in _fields(struct)]
+        return fill(_AS_JSON_STRING.replace("zone", _zone(value, "'Z'")), value, large=0)
+    fields = [(f"{dumps(name).decode()}:", _json_string(it, rows)) for name, it in _fields(struct)]
     return _joined("{", fields, "}")
 
 
@@ -202,20 +202,9 @@ def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
     return found
 
 
-class _Datetimes:
-    """Which names of a statement are DATETIMEs. DuckDB has one type for DATETIME and TIMESTAMP."""
-
-    def __init__(self, tree: exp.Expr) -> None:
-        kinds: dict[str, set[bool]] = {}
-        for alias in tree.find_all(exp.Alias):
-            kinds.setdefault(alias.alias.lower(), set()).add(is_datetime(alias.this))
-        self._names = {name for name, kind in kinds.items() if kind == {True}}
-
-    def zone(self, value: exp.Expr, zone: str) -> str:
-        """Return the end of a time's text: '' of a DATETIME, else the given one."""
-        inner = value.unnest()
-        named = isinstance(inner, exp.Column) and inner.name.lower() in self._names
-        return "''" if named or is_datetime(value) else zone
+def _zone(value: exp.Expr, zone: str) -> str:
+    """Return the end of a time's text: '' of a DATETIME, else the given one."""
+    return "''" if is_datetime(value) else zone
 
 
 def _guarded(value: exp.Expr) -> exp.Expr:

@@ -109,20 +109,6 @@ def list_offsets(tree: exp.Expr) -> None:
             bracket.set("offset", 1)
 
 
-def time_zones(tree: exp.Expr) -> None:
-    """Mark times as UTC before a time zone is applied to them, because DuckDB stores them without a time zone."""
-    for call in innermost_first(tree, exp.Extract, exp.TimestampTrunc, exp.TimeToStr):
-        zone = call.args.get("zone")
-        if isinstance(call, exp.Extract) and isinstance(call.expression, exp.AtTimeZone):
-            call.expression.set("this", _utc(call.expression.this))
-        elif isinstance(call, exp.TimestampTrunc) and zone is not None:
-            call.set("this", _utc(call.this))
-            call.replace(_utc(call.copy()))
-        elif isinstance(call, exp.TimeToStr) and zone is not None:
-            call.set("this", exp.AtTimeZone(this=_utc(call.this), zone=zone))
-            call.set("zone", None)
-
-
 def time_parts(tree: exp.Expr) -> None:
     """Translate the parts of EXTRACT that DuckDB numbers or names differently.
 
@@ -140,10 +126,6 @@ def innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
     Nodes must be replaced in this order, because replacing a node copies the nodes inside it.
     """
     return list(tree.find_all(*kinds))[::-1]
-
-
-def _utc(instant: exp.Expr) -> exp.Expr:
-    return exp.AtTimeZone(this=instant.copy(), zone=exp.Literal.string("UTC"))
 
 
 def _fill_template(template: str, argument: exp.Expr) -> exp.Expr:

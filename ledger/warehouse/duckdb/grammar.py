@@ -116,7 +116,6 @@ _PARTS: Mapping[type[exp.Expr], frozenset[str]] = {
         (exp.Join,): "this kind side on using pivots",
         (exp.Table,): "this db catalog alias pivots joins sample",
         (exp.TableAlias,): "this columns",
-        (exp.TableSample,): "method percent",
         (exp.Pivot,): "this expressions fields columns unpivot alias include_nulls group prefixed_pivot_columns "
         "pivot_column_naming unpivot_value_columns_first",
         (exp.PivotAlias, exp.PivotAny): "this alias",
@@ -206,7 +205,7 @@ def _check_symbols(sql: str) -> None:
         if before == "(" and text.upper() == "FROM" and "|>" not in words:
             raise InvalidInput(f"A query begins with SELECT or WITH, not FROM ({place(sql, token.start)}).")  # noqa: S608
         of_interval = before == "INTERVAL" and token.token_type == TokenType.STRING and after not in rules.DATE_PARTS
-        of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT"
+        of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT" and words[index - 2] != "."
         if (
             (before, text.upper()) in _NO_PAIRS
             or of_interval

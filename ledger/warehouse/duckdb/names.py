@@ -14,7 +14,18 @@ from ledger.warehouse.schema import schema, unknown
 
 #: Names that may be followed by a parenthesis and are no functions: types with parameters, and parts of clauses.
 _NO_FUNCTIONS = frozenset({"STRING", "BYTES", "NUMERIC", "BIGNUMERIC", "WEEK", "RECURSIVE", "ROLLUP", "CUBE", "SETS"})
-_NO_FUNCTIONS |= {"EXCEPT", "REPLACE", "INTERVAL", "VALUES", "PIVOT", "UNPIVOT", "TABLESAMPLE", "USING", "OVER"}
+_NO_FUNCTIONS |= {
+    "EXCEPT",
+    "REPLACE",
+    "INTERVAL",
+    "VALUES",
+    "PIVOT",
+    "UNPIVOT",
+    "TABLESAMPLE",
+    "SYSTEM",
+    "USING",
+    "OVER",
+}
 _TYPES = {
     **dict.fromkeys(("VARCHAR", "STRING_LITERAL"), "STRING"),
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "INT32", "INTEGER_LITERAL"), "INT64"),
@@ -25,6 +36,7 @@ _TYPES = {
 _COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 _NOT_FOUND = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_MATCH = re.compile(r"(?:argument types '|function call \")([^(']+)\(([^)]*)\)")
+_ZONE = re.compile(r"Unknown TimeZone '([^']*)'")
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
 _USERS = frozenset({"current_user", "session_user"})
 #: Names that DuckDB answers though no column has them.
@@ -78,7 +90,8 @@ def _check_functions(sql: str) -> None:
             if note is None:  # a qualified table function
                 continue
         if note is not None and note.startswith("refused"):
-            raise InvalidInput(f"{prefix}{name} is not answered over a DuckDB file; docs/sql.md lists what is.")
+            instead = note.partition(": ")[2] or "docs/sql.md lists what is"
+            raise InvalidInput(f"{prefix}{name} is not answered over a DuckDB file; {instead}.")
         if note is None and name.startswith(REFUSED_PREFIXES):
             raise InvalidInput(f"{name} is not answered over a DuckDB file; docs/sql.md lists what is.")
         if note is None and name not in _NO_FUNCTIONS and name not in own:
@@ -98,6 +111,11 @@ def describe(error: Exception, tree: exp.Query) -> InvalidInput:
         written = f"{called}(" in tree.sql(dialect="bigquery").upper() if called[0].isalpha() else len(called) == 1
         subject = called if written else "A function or operator"
         return InvalidInput(f"{subject} takes no arguments of these types: {_in_googlesql(match[2])}.")
+    if (match := _ZONE.search(text)) is not None:
+        return InvalidInput(
+            f"There is no time zone '{match[1]}'; write a name such as 'Europe/Berlin'. Over DuckDB, an offset such as "
+            "'+05:30' is a literal, not a parameter or column."
+        )
     if text.startswith("Parser Error"):
         return InvalidInput("DuckDB cannot answer the statement as it is written; docs/sql.md lists what it answers.")
     first = _PREFIX.sub("", text.strip().split("\n")[0])

@@ -80,6 +80,11 @@ def problems(node: exp.Expr) -> Iterator[str]:
         whole = node.parent if isinstance(node.parent, exp.IgnoreNulls | exp.RespectNulls) else node
         if not isinstance(whole.parent, exp.Window):
             yield f"{node.sql_name()} has OVER; write OVER (), or use APPROX_QUANTILES(x, 100)[OFFSET(50)] for groups"
+    elif isinstance(node, exp.TableSample):
+        yield "TABLESAMPLE is not answered over a DuckDB file; write WHERE RAND() < 0.1"
+    elif isinstance(node, exp.RespectNulls):
+        if isinstance(node.this, (*_PERCENTILES, exp.ApproxQuantiles)):
+            yield f"{node.this.sql_name()} is not answered with RESPECT NULLS over a DuckDB file; leave out these words"
     elif isinstance(node, exp.Window):
         yield from _of_window(node)
     elif isinstance(node, exp.Limit | exp.Offset):

@@ -11,8 +11,10 @@ import re
 from sqlglot import exp
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
+from ledger.warehouse.duckdb.kinds import is_date, is_datetime, is_instant, known
+from ledger.warehouse.duckdb.translations import fill
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
 #: Elements of a time of day or of a time zone.
@@ -46,13 +48,15 @@ def formatted_times(tree: exp.Expr) -> None:
     """Translate ``FORMAT_DATE``, ``FORMAT_DATETIME``, ``FORMAT_TIME`` and ``FORMAT_TIMESTAMP`` with literal formats."""
     for call in innermost_first(tree, exp.TimeToStr):
         pattern, zone, value = call.args["format"], call.args.get("zone"), call.this
-        if not isinstance(value, _KINDS) or not isinstance(pattern, exp.Literal):
+        if not isinstance(value, _KINDS):
             continue
+        if not isinstance(pattern, exp.Literal):
+            raise InvalidInput("Over DuckDB, a FORMAT_ function of a date or time needs a literal format.")
         plain = value.this
         if isinstance(value, exp.TsOrDsToTime):
             moment = fill("CAST('1970-01-01' AS DATE) + CAST(_1 AS TIME)", plain)
         elif zone is not None:
-            moment = fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", plain, zone)
+            moment = zones.local(plain, zone)
         else:
             moment = fill("CAST(_1 AS TIMESTAMP)", plain)
         in_utc = zone is None or (isinstance(zone, exp.Literal) and zone.this.upper() == "UTC")
@@ -111,9 +115,8 @@ def parsed_times(tree: exp.Expr) -> None:
             formats = [formats[0].replace("%E*S", "%S.%f"), formats[0].replace("%E*S", "%S")]
         listed = exp.Array(expressions=[exp.Literal.string(f"%Y {each}") for each in formats])
         template = f"CAST(CAST(STRPTIME('1970 ' || _1, _2) AS TIMESTAMP) AS {targets[type(call)]})"
-        if zone is not None and "%z" not in pattern.this:
-            template = f"TIMEZONE('UTC', TIMEZONE(_3, {template}))"
-        call.replace(fill(template, call.this, listed, *([zone] if zone is not None else [])))
+        parsed = fill(template, call.this, listed)
+        call.replace(zones.instant(parsed, zone) if zone is not None and "%z" not in pattern.this else parsed)
 
 
 def _parsed_element(match: re.Match[str]) -> str:
@@ -127,28 +130,31 @@ def _parsed_element(match: re.Match[str]) -> str:
 
 
 def date_results(tree: exp.Expr) -> None:
-    """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps.
+    """Give DATE_ADD, DATE_SUB and the functions that truncate the type of their argument; DuckDB returns timestamps.
 
-    Of a timestamp the result is a timestamp. An argument that is not known to be one must not be one.
+    An argument that is not known to be a timestamp must not be one.
     """
-    for call in innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
-        if is_instant(call.this) or is_datetime(call.this):
-            if not isinstance(call, exp.DateTrunc):
+    for call in innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc):
+        unit, civil = call.args.get("unit"), is_datetime(call.this)
+        if civil or is_instant(call.this):
+            if isinstance(call, exp.DateAdd | exp.DateSub):
                 kind = exp.TimestampAdd if isinstance(call, exp.DateAdd) else exp.TimestampSub
-                call.replace(kind(this=call.this, expression=call.expression, unit=call.args.get("unit")))
-            continue
-        unit = call.args.get("unit")
-        if isinstance(unit, exp.Var) and unit.name.upper() in _TIME_PARTS:
-            raise InvalidInput(f"A DATE has no {unit.name}; use TIMESTAMP_ADD or TIMESTAMP_SUB.")
-        if not isinstance(call.this.unnest(), exp.Cast | exp.Literal):
-            call.set("this", fill(_NO_INSTANT, call.this))
-        call.replace(exp.cast(call.copy(), "DATE"))
+                call.replace(kind(this=call.this, expression=call.expression, unit=unit))
+            else:
+                unit = exp.var(unit.name) if isinstance(unit, exp.Literal) else unit
+                call.replace((exp.DatetimeTrunc if civil else exp.TimestampTrunc)(this=call.this, unit=unit))
+        elif not isinstance(call, exp.TimestampTrunc | exp.DatetimeTrunc):
+            if isinstance(unit, exp.Var) and unit.name.upper() in _TIME_PARTS:
+                raise InvalidInput(f"A DATE has no {unit.name}; use TIMESTAMP_ADD or TIMESTAMP_SUB.")
+            if not isinstance(call.this.unnest(), exp.Cast | exp.Literal):
+                call.set("this", fill(_NO_INSTANT, call.this))
+            call.replace(exp.cast(call.copy(), "DATE"))
 
 
 def date_parts(tree: exp.Expr) -> None:
     """Make EXTRACT of an hour, a minute or a second fail for a DATE; DuckDB gives 0."""
     for call in innermost_first(tree, exp.Extract):
-        if call.name.upper() in _TIME_PARTS and not isinstance(call.expression, exp.AtTimeZone):
+        if call.name.upper() in _TIME_PARTS:
             call.set("expression", fill(_NO_DATE, call.expression))
 
 
@@ -174,6 +180,33 @@ def differences(tree: exp.Expr) -> None:
             call.replace(fill(template, call.this, call.expression))
 
 
+def subtractions(tree: exp.Expr) -> None:
+    """Make a TIMESTAMP minus a TIMESTAMP an INTERVAL of hours, and a DATE minus a DATE one of days, as in GoogleSQL.
+
+    DuckDB's have days and hours, as a DATETIME minus a DATETIME has in both, or are numbers. What is not known to be a
+    date or time must not be one.
+    """
+    for difference in innermost_first(tree, exp.Sub):
+        left, right = difference.this, difference.expression
+        bare = right.unnest()
+        if isinstance(bare, exp.Interval | exp.Neg | exp.Count) or (isinstance(bare, exp.Literal) and bare.is_number):
+            continue
+        if is_datetime(left) and is_datetime(right):
+            continue
+        if is_instant(left) and is_instant(right):
+            difference.replace(fill("TO_MICROSECONDS(EPOCH_US(_1) - EPOCH_US(_2))", left, right))
+        elif is_date(left) and is_date(right):
+            difference.replace(fill("TO_DAYS(CAST(_1 - _2 AS INTEGER))", left, right))
+        else:
+            difference.set("expression", fill(_NO_SUBTRAHEND, right))
+
+
+_NO_SUBTRAHEND = (
+    "CASE WHEN TYPEOF(_1) IN ('TIMESTAMP', 'DATE') THEN ERROR('Over DuckDB, the difference of these dates or times is "
+    "not answered; write TIMESTAMP_DIFF(a, b, SECOND) or DATE_DIFF(a, b, DAY)') ELSE _1 END"
+)
+
+
 def time_truncs(tree: exp.Expr) -> None:
     """Translate TIME_TRUNC, which DuckDB lacks."""
     for call in innermost_first(tree, exp.TimeTrunc):
@@ -193,8 +226,4 @@ def week_parts(tree: exp.Expr) -> None:
             days = f"(EXTRACT(ISODOW FROM _1) - {first} + 7) % 7"
             call.replace(fill(f"CAST((EXTRACT(DOY FROM _1) - 1 + 7 - {days}) // 7 AS BIGINT)", call.expression))
         elif part.name.upper() == "DATETIME":
-            zone = call.expression
-            if isinstance(zone, exp.AtTimeZone):
-                call.replace(fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", zone.this, zone.args["zone"]))
-            else:
-                call.replace(fill("CAST(_1 AS TIMESTAMP)", zone))
+            call.replace(known(fill("CAST(_1 AS TIMESTAMP)", call.expression), "DATETIME"))

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
+from ledger.warehouse.duckdb.kinds import known
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
 #: Number of nodes from which an argument is large.
@@ -91,22 +92,6 @@ def formatted(tree: exp.Expr) -> None:
         call.replace(exp.Anonymous(this="PRINTF", expressions=[pattern.copy(), *values]))
 
 
-def counts(tree: exp.Expr) -> None:
-    """Translate ``COUNTIF(x)`` to a COUNT, which is 0 without rows. SQLGlot's translation, a SUM, would be NULL."""
-    for call in innermost_first(tree, exp.CountIf):
-        condition = call.this.expressions[0] if isinstance(call.this, exp.Distinct) else call.this
-        counted: exp.Expr = exp.If(this=condition.copy(), true=exp.Literal.number(1))
-        if isinstance(call.this, exp.Distinct):
-            counted = exp.Distinct(expressions=[counted])
-        call.replace(exp.Count(this=counted, big_int=True))
-
-
-def distinct_counts(tree: exp.Expr) -> None:
-    """Count exactly in APPROX_COUNT_DISTINCT, as BigQuery does for thousands of values; DuckDB estimates always."""
-    for call in innermost_first(tree, exp.ApproxDistinct):
-        call.replace(exp.Count(this=exp.Distinct(expressions=[call.this.copy()]), big_int=True))
-
-
 def numerics(tree: exp.Expr) -> None:
     """Make NUMERICs fail in a multiplication, a division and AVG: DuckDB has more digits, or gives a FLOAT64."""
     if not any(kind.this == exp.DType.DECIMAL for kind in tree.find_all(exp.DataType)) and not any(
@@ -168,11 +153,64 @@ def divisions(tree: exp.Expr) -> None:
         division.set("expression", exp.paren(checked.else_(divisor.copy())))
 
 
+def struct_comparisons(tree: exp.Expr) -> None:
+    """Compare STRUCTs field by field, as GoogleSQL does: NULL fields give NULL, and the fields' names do not count.
+
+    A STRUCT that is not written as such cannot be compared.
+    """
+    for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In, exp.GT, exp.GTE, exp.LT, exp.LTE):
+        items = [node.expression] if not isinstance(node, exp.In) else _listed(node)
+        found = [_is_struct(it) for it in [node.this, *(items or [])]]
+        if any(found) and (items is None or not all(found) or not isinstance(node, exp.EQ | exp.NEQ | exp.In)):
+            raise InvalidInput(_NO_STRUCT)
+        if all(found) and items:
+            whole = exp.paren(exp.or_(*(_equal(node.this, item) for item in items)))
+            node.replace(exp.Not(this=whole) if isinstance(node, exp.NEQ) else whole)
+    for node in tree.find_all(exp.Nullif, exp.Case):
+        compared = [node.this, node.expression, *(it.this for it in node.args.get("ifs") or [] if node.this)]
+        if any(isinstance(it, exp.Expr) and _is_struct(it) for it in compared):
+            raise InvalidInput(_NO_STRUCT)
+    if tree.find(exp.Struct) or any(select.args.get("kind") for select in tree.find_all(exp.Select)):
+        for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In):
+            if isinstance(node.this.unnest(), exp.Column | exp.Dot | exp.Bracket):
+                node.set(
+                    "this",
+                    fill(f"CASE WHEN TYPEOF(_1) LIKE 'STRUCT%' THEN ERROR('{_NO_STRUCT}') ELSE _1 END", node.this),
+                )
+
+
+def _listed(node: exp.In) -> list[exp.Expr] | None:
+    """Return the items of an IN; None if they are not listed in the statement."""
+    unnest = node.args.get("unnest")
+    if unnest is None:
+        return node.expressions or None
+    return list(unnest.expressions[0].expressions) if isinstance(unnest.expressions[0], exp.Array) else None
+
+
+def _is_struct(value: exp.Expr) -> bool:
+    return isinstance(value.unnest(), exp.Struct | exp.Tuple)
+
+
+def _equal(left: exp.Expr, right: exp.Expr) -> exp.Expr:
+    """Return the condition that two values, or all fields of two STRUCTs, are equal."""
+    sides = [it.unnest().expressions for it in (left, right)]
+    if not (_is_struct(left) and _is_struct(right)):
+        return exp.EQ(this=exp.paren(left.copy()), expression=exp.paren(right.copy()))
+    if len(sides[0]) != len(sides[1]):
+        raise InvalidInput("STRUCTs with different numbers of fields cannot be compared.")
+    pairs = zip(*([_field(it) for it in side] for side in sides), strict=True)
+    return exp.paren(exp.and_(*(_equal(one, other) for one, other in pairs)))
+
+
+def _field(field: exp.Expr) -> exp.Expr:
+    return field.expression if isinstance(field, exp.PropertyEQ) else field.unalias()
+
+
 def casts(tree: exp.Expr) -> None:
-    """Translate casts to BYTES, TIMESTAMP, INT64, BOOL and DATE, whose results differ in DuckDB."""
+    """Translate casts to BYTES, INT64, BOOL and DATE, whose results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
         kind, value = cast.args["to"].this, cast.this
-        if isinstance(value, exp.Null):
+        if isinstance(value, exp.Null) or cast.args["to"].meta.get("duckdb"):
             continue
         safe = isinstance(cast, exp.TryCast)
         if kind in (exp.DType.BINARY, exp.DType.BLOB, exp.DType.VARBINARY):
@@ -185,61 +223,7 @@ def casts(tree: exp.Expr) -> None:
             cast.replace(fill(_AS_BOOL.format(bad=bad), value))
         elif kind == exp.DType.DATE:
             bad = "NULL" if safe else "ERROR('Bad DATE value: ' || CAST(_1 AS VARCHAR))"
-            cast.replace(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
-        elif kind == exp.DType.TIMESTAMPTZ:
-            inner = "CAST(_1 AS TIMESTAMPTZ)"
-            whole = f"CAST({inner} AS TIMESTAMP)"
-            cast.replace(fill(f"TRY({whole})" if safe else whole, value))
-
-
-def aggregate_limits(tree: exp.Expr) -> None:
-    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG`` by a slice of the finished list.
-
-    DuckDB's aggregates have no LIMIT.
-    """
-    for limit in innermost_first(tree, exp.Limit):
-        aggregate = limit.parent
-        if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
-            continue
-        separator = aggregate.args.get("separator") or exp.Literal.string(",")
-        whole = aggregate.parent if isinstance(aggregate.parent, exp.IgnoreNulls) else aggregate
-        collected: exp.Expr = exp.ArrayAgg(this=limit.this.copy())
-        if isinstance(whole, exp.IgnoreNulls) or isinstance(aggregate, exp.GroupConcat):
-            collected = exp.IgnoreNulls(this=collected)
-        sliced = exp.Anonymous(
-            this="LIST_SLICE", expressions=[collected, exp.Literal.number(1), limit.expression.copy()]
-        )
-        if isinstance(aggregate, exp.GroupConcat):
-            sliced = exp.Anonymous(this="ARRAY_TO_STRING", expressions=[sliced, separator.copy()])
-        whole.replace(sliced)
-
-
-def zoned_text(tree: exp.Expr) -> None:
-    """Translate ``STRING(timestamp, zone)``, whose result ends with the zone's UTC offset."""
-    for call in innermost_first(tree, exp.String):
-        if (zone := call.args.get("zone")) is not None:
-            call.replace(fill(_ZONED, call.this, zone))
-
-
-def is_instant(value: exp.Expr) -> bool:
-    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
-    value = value.unnest()
-    if isinstance(value, exp.Column):
-        name = value.name.lower()
-        return name.endswith("_at") and all(it.alias.lower() != name for it in value.root().find_all(exp.Alias))
-    if isinstance(value, exp.Cast):
-        return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ))
-    return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
-
-
-def is_datetime(value: exp.Expr) -> bool:
-    """Return True if an expression is known to be a DATETIME. DuckDB has one type for DATETIME and TIMESTAMP."""
-    value = value.unnest()
-    if isinstance(value, exp.Cast):
-        return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
-    if isinstance(value, exp.Anonymous):
-        return value.name.upper() == "CURRENT_DATETIME"
-    return isinstance(value, exp.Datetime | exp.DatetimeAdd | exp.DatetimeSub | exp.DatetimeTrunc | exp.ParseDatetime)
+            cast.replace(known(fill(_AS_DATE.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value), "DATE"))
 
 
 _FORMATTED = (
@@ -253,13 +237,7 @@ _NO_NUMERIC = (
     "CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN ERROR('Over DuckDB, NUMERICs are not multiplied, divided or averaged; "
     "cast them to FLOAT64') ELSE _1 END"
 )
-_LOCAL = "TIMEZONE(_2, TIMEZONE('UTC', _1))"
-_MINUTES = f"CAST(EPOCH({_LOCAL} - _1) AS BIGINT) // 60"
-_ZONED = (
-    f"CAST({_LOCAL} AS VARCHAR) || CASE WHEN {_MINUTES} < 0 THEN '-' ELSE '+' END || "
-    f"LPAD(CAST(ABS({_MINUTES}) // 60 AS VARCHAR), 2, '0') || CASE WHEN ({_MINUTES}) % 60 = 0 THEN '' ELSE ':' || "
-    f"CAST(ABS({_MINUTES}) % 60 AS VARCHAR) END"
-)
+_NO_STRUCT = "Over DuckDB, = and != compare a STRUCT(...) or (a, b) with another; compare the fields, as in x.a = y.a"
 #: GoogleSQL rounds halves away from zero, and takes no text with a point.
 _AS_INTEGER = (
     "CASE WHEN TYPEOF(_1) = 'DOUBLE' THEN {kind}(ROUND(CAST(_1 AS DOUBLE)) AS BIGINT) WHEN TYPEOF(_1) = 'VARCHAR' AND "

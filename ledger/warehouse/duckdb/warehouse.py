@@ -118,7 +118,7 @@ class DuckDBWarehouse:
             MissingExtra: DuckDB or SQLGlot is not installed.
         """
         require_extra("analytics", "duckdb", "sqlglot")
-        from ledger.warehouse.duckdb import grammar
+        from ledger.warehouse.duckdb import grammar, instants
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
         from ledger.warehouse.statement import prepare
 
@@ -127,7 +127,9 @@ class DuckDBWarehouse:
             sql, parameters = prepare(sql, parameters)
             if sql != written:  # SQLGlot wrote it again, in GoogleSQL
                 grammar.check(written)
-        translated = query_to_duckdb(sql, user=operation == "query")
+        user = operation == "query"
+        zoned = frozenset(name for name, value in (parameters or {}).items() if user and instants.has_zone(value))
+        translated = query_to_duckdb(sql, user=user, zoned=zoned)
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
             return _run_query(connection, translated, values, sql)
