@@ -47,6 +47,7 @@ WORKING = [
     "tool {sid} trend pending",
     "tag {sid} weekly",
     "score {sid} quality 5",
+    "model-call {sid} gemini-2.5-flash --input-tokens 5",
     "remove-message {sid} m1",
     "grant {sid} bob read",
     "revoke {sid} bob",
