@@ -534,7 +534,7 @@ class LedgerMethods:
         """Stop sharing a session with a user."""
 
     async def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Restore the state of an earlier version by appending an event; the history stays."""
+        """Restore the state of an earlier version by appending events, mostly one; the history stays."""
 
     async def schema(self, name: str | None = None) -> tuple[SchemaObject, ...]:
         """Return the views, tables and functions that ``sql`` can name, with their columns, types and descriptions."""

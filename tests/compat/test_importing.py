@@ -225,7 +225,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(ledger: S
 
 def test_without_sqlalchemy_the_extra_is_named(ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(MissingExtra, match=r"session-ledger\[migrate\]"):
+    with pytest.raises(MissingExtra, match=r"pip install \"\.\[migrate\]\""):
         import_session_states("x.db", ledger)
 
 
@@ -233,7 +233,7 @@ def test_without_the_driver_of_postgres_the_extra_is_named(
     ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtra, match=r"^Not installed: psycopg\. .*session-ledger\[migrate\]"):
+    with pytest.raises(MissingExtra, match=r"^Not installed: psycopg\. .*pip install \"\.\[migrate\]\""):
         import_session_states("postgresql://ada:hidden@127.0.0.1:1/none", ledger)
 
 

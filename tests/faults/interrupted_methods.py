@@ -135,6 +135,7 @@ def _refused_rows(call: Call) -> Any:
 _ZERO, _SOON = timedelta(0), timedelta(minutes=30)
 METHODS: dict[str, Method] = {
     "add_message": Method(lambda c: c.ledger.add_message(c.session, "user", "hello", **c.envelope)),
+    "record_model_call": Method(lambda c: c.ledger.record_model_call(c.session, "m", input_tokens=1, **c.envelope)),
     "add_query": Method(lambda c: c.ledger.add_query(c.session, "price", **c.envelope)),
     "add_score": Method(lambda c: c.ledger.add_score(c.session, "helpfulness", 1, score_id="s", **c.envelope)),
     "add_tags": Method(lambda c: c.ledger.add_tags(c.session, "weekly", **c.envelope)),

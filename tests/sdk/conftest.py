@@ -51,7 +51,7 @@ def sid(ledger: SessionLedger) -> str:
 def small_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event takes four changes, so that a session of some messages needs several."""
     portions = copying.portions
-    for module in ("branch_events", "timetravel"):
+    for module in ("branch_events", "rewinding"):
         monkeypatch.setattr(f"ledger.sdk.{module}.portions", lambda plan, _, size: portions(plan, 4, size))
 
 

@@ -227,8 +227,8 @@ def test_a_message_that_is_brought_back_has_its_old_place(ledger):
     ledger.append(sid, "message.removed", [Change("message", "c", removed=True)])
     ledger.rewind(sid, 5)
     assert [m.content for m in ledger.get_messages(sid)] == ["d", "c", "b", "a"]
-    # c, b and a fall, so each has an event; d stays where it is.
-    assert [len(event.changes) for event in ledger.history(sid, after=6)] == [1, 1, 1]
+    # c, b and a fall, so each has an event, the first and last of them with the status; d stays where it is.
+    assert [len(event.changes) for event in ledger.history(sid, after=6)] == [2, 1, 2]
     assert ledger.get_messages(sid)[0].version == 2
 
 
