@@ -216,7 +216,7 @@ def test_without_the_emulators_packages_the_demo_says_how_to_install_them(
     code, message = shell.fails("demo", "--emulator")
     assert code == 13
     assert "Python 3.13 or later and local-bigquery, duckdb-extension-icu, duckdb-extension-ducklake" in message
-    assert "give it an environment of its own: python3.13 -m venv emulator && " in message
+    assert "give it an environment of its own, in the checkout: python3.13 -m venv emulator && " in message
 
 
 def test_extensions_of_another_duckdb_are_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
