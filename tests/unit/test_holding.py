@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -84,26 +85,10 @@ def test_a_lock_held_for_a_fork_is_refused_to_calls_until_it_is_released():
     lock.call(0, nothing)
 
 
-def test_a_lock_is_free_however_long_the_exception_is_kept_that_struck_its_call():
-    lock, kept = TimedLock("it"), []
-
-    def struck():
-        raise Interruption
-
-    try:
-        lock.call(0, struck)
-    except Interruption as error:
-        kept.append(error)
-    lock.call(0, nothing)
-
-
 @monitored
-def test_a_lock_is_free_after_an_interruption_anywhere():
-    lock = TimedLock("it")
-
-    kept = []
-
-    for interrupter in interrupters(holding):
+def test_a_lock_is_free_after_an_interruption_anywhere_however_long_the_exception_is_kept():
+    lock, kept = TimedLock("it"), []
+    for interrupter in interrupters(holding, contextlib):  # a context manager would be struck in contextlib, too
         try:
             interrupter.run(lambda: lock.call(0, nothing))
         except Interruption as error:
