@@ -459,10 +459,13 @@ def public_methods() -> set[str]:
 
 
 def warm_up(stage: Stage, *methods: Method) -> Interrupter:
-    """Make calls once, so that their modules are loaded; returns an interrupter for all code of the ledger."""
+    """Make calls once, so that their modules are loaded; returns an interrupter for all code of the ledger.
+
+    In contextlib, too: an exception may strike there between the ``yield`` of a generator and the block.
+    """
     for method in methods:
         method.act(stage.call_of(method))
-    return Interrupter(codes_below("ledger"))
+    return Interrupter(codes_below("ledger", "contextlib"))
 
 
 def points_of(places: int, share: float, chance: random.Random) -> list[int]:
