@@ -5,7 +5,11 @@ Google's reference implementation judges: it refuses what a file refuses as no G
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
@@ -245,6 +249,28 @@ def test_casts_in_casts_are_translated_to_a_text_that_grows_with_their_number() 
         return len(query_to_duckdb(f"SELECT {nested} AS n"))
 
     assert length(12) < 3 * length(6)
+
+
+def test_a_translation_visits_nodes_in_proportion_to_the_statement(monkeypatch) -> None:
+    visited = 0
+    walk = exp.Expression.bfs
+
+    def counted(tree: exp.Expression, *arguments: Any, **options: Any) -> Iterator[exp.Expr]:
+        nonlocal visited
+        for node in walk(tree, *arguments, **options):
+            visited += 1
+            yield node
+
+    def visits(columns: int) -> int:
+        nonlocal visited
+        visited = 0
+        names = ", ".join(f"version - a{n} = b{n} AS c{n}" for n in range(columns))
+        values = ", ".join(f"1 AS a{n}, 2 AS b{n}" for n in range(columns))
+        query_to_duckdb(f"SELECT {names} FROM (SELECT version, {values} FROM sessions)")
+        return visited
+
+    monkeypatch.setattr(exp.Expression, "bfs", counted)
+    assert 0 < visits(40) < 5 * visits(10)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.kinds import is_datetime, is_instant
+from ledger.warehouse.duckdb.kinds import Kinds, known
 from ledger.warehouse.duckdb.translations import fill
 from ledger.warehouse.schema import schema
 
@@ -104,59 +104,60 @@ _NO_TEXT = (
 
 def strings(tree: exp.Expr) -> None:
     """Translate casts to STRING, calls of STRING, and the operands of CONCAT and ``||``, in GoogleSQL's forms."""
+    kinds = Kinds(tree)
     for cast in innermost_first(tree, exp.Cast):
         kind = cast.args["to"]
         if kind.meta.get("duckdb") or isinstance(cast.this, exp.Null):  # a template has it
             continue
         if kind.this in (exp.DType.TEXT, exp.DType.VARCHAR):
-            text = fill(_AS_STRING.replace("zone", _zone(cast.this, "'+00'")), cast.this, large=0)
+            text = fill(_AS_STRING.replace("zone", _zone(kinds, cast.this, "'+00'")), cast.this, large=0)
             cast.replace(exp.Anonymous(this="TRY", expressions=[text]) if isinstance(cast, exp.TryCast) else text)
     for call in innermost_first(tree, exp.String):
         if call.args.get("zone") is None:
-            call.replace(fill(_STRING.replace("zone", _zone(call.this, "'+00'")), call.this, large=0))
+            call.replace(fill(_STRING.replace("zone", _zone(kinds, call.this, "'+00'")), call.this, large=0))
     for joined in innermost_first(tree, exp.Concat, exp.DPipe):
         for operand in joined.expressions or [joined.this, joined.expression]:
-            if is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
-                operand.replace(fill(_AS_STRING.replace("zone", _zone(operand, "'+00'")), operand, large=0))
+            if kinds.is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
+                operand.replace(fill(_AS_STRING.replace("zone", _zone(kinds, operand, "'+00'")), operand, large=0))
             elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
                 operand.replace(_guarded(operand))
 
 
 def json(tree: exp.Expr) -> None:
     """Translate TO_JSON, TO_JSON_STRING, JSON_OBJECT and JSON_ARRAY, with values in GoogleSQL's forms."""
-    rows = _rows(tree)
+    kinds, rows = Kinds(tree), _rows(tree)
     for call in innermost_first(tree, exp.Anonymous, exp.JSONObject, exp.JSONArray):
         if isinstance(call, exp.JSONObject):
             for pair in call.expressions:
                 if isinstance(pair, exp.JSONKeyValue):
-                    pair.set("expression", _json(pair.expression, rows))
+                    pair.set("expression", _json(pair.expression, kinds, rows))
         elif isinstance(call, exp.JSONArray):
-            call.set("expressions", [_json(value, rows) for value in call.expressions])
+            call.set("expressions", [_json(value, kinds, rows) for value in call.expressions])
         elif call.name.upper() == "TO_JSON" and len(call.expressions) == 1:
-            call.replace(_json(call.expressions[0], rows))
+            call.replace(_json(call.expressions[0], kinds, rows))
         elif call.name.upper() == "TO_JSON_STRING" and len(call.expressions) == 1:
-            call.replace(_json_string(call.expressions[0], rows))
+            call.replace(_json_string(call.expressions[0], kinds, rows))
 
 
-def _json(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Expr:
+def _json(value: exp.Expr, kinds: Kinds, rows: dict[str, exp.Struct]) -> exp.Expr:
     """Return the JSON form of a value. The fields of a STRUCT that is written as such have their own forms."""
     struct = _struct(value, rows)
     if isinstance(value, exp.Array) and value.find(exp.Query) is None:
-        return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, rows) for it in value.expressions])
+        return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, kinds, rows) for it in value.expressions])
     if struct is None:
-        return fill(_AS_JSON.replace("zone", _zone(value, "'Z'")), value, large=0)
-    pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, rows))]
+        return fill(_AS_JSON.replace("zone", _zone(kinds, value, "'Z'")), value, large=0)
+    pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, kinds, rows))]
     return exp.Anonymous(this="JSON_OBJECT", expressions=pairs)
 
 
-def _json_string(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Expr:
+def _json_string(value: exp.Expr, kinds: Kinds, rows: dict[str, exp.Struct]) -> exp.Expr:
     struct = _struct(value, rows)
     if isinstance(value, exp.Array) and value.find(exp.Query) is None and value.expressions:
-        items = [_json_string(it, rows) for it in value.expressions]
+        items = [_json_string(it, kinds, rows) for it in value.expressions]
         return _joined("[", [("", item) for item in items], "]")
     if struct is None:
-        return fill(_AS_JSON_STRING.replace("zone", _zone(value, "'Z'")), value, large=0)
-    fields = [(f"{dumps(name).decode()}:", _json_string(it, rows)) for name, it in _fields(struct)]
+        return fill(_AS_JSON_STRING.replace("zone", _zone(kinds, value, "'Z'")), value, large=0)
+    fields = [(f"{dumps(name).decode()}:", _json_string(it, kinds, rows)) for name, it in _fields(struct)]
     return _joined("{", fields, "}")
 
 
@@ -190,21 +191,21 @@ def _fields(struct: exp.Struct) -> list[tuple[str, exp.Expr]]:
 
 def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
     """Return the rows of the ledger's tables and views in a statement as STRUCTs, by their names."""
-    columns = {item.name: [column.name for column in item.columns] for item in schema()}
+    columns = {item.name: item.columns for item in schema()}
     hidden = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     found = {}
     for table in tree.find_all(exp.Table):
         name = (table.this.name if isinstance(table.this, exp.Func) else table.name).lower()
         if name in columns and name not in hidden:
             alias = table.alias_or_name or name
-            fields = [exp.alias_(exp.column(column, alias), column) for column in columns[name]]
+            fields = [exp.alias_(known(exp.column(it.name, alias), it.type), it.name) for it in columns[name]]
             found[alias.lower()] = exp.Struct(expressions=fields)
     return found
 
 
-def _zone(value: exp.Expr, zone: str) -> str:
+def _zone(kinds: Kinds, value: exp.Expr, zone: str) -> str:
     """Return the end of a time's text: '' of a DATETIME, else the given one."""
-    return "''" if is_datetime(value) else zone
+    return "''" if kinds.is_datetime(value) else zone
 
 
 def _guarded(value: exp.Expr) -> exp.Expr:

@@ -6,6 +6,8 @@ Source: BigQuery's reference of JSON, timestamp and array functions.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sqlglot
 from sqlglot import exp
 
@@ -128,9 +130,18 @@ def innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
     return list(tree.find_all(*kinds))[::-1]
 
 
+@lru_cache(maxsize=512)  # a long template takes milliseconds to parse, and a statement has many calls
+def parsed(template: str) -> exp.Paren:
+    """Parse an expression in DuckDB's SQL, whose types are marked as DuckDB's. Copy the tree before you change it."""
+    tree = exp.paren(sqlglot.parse_one(template, dialect="duckdb"))
+    for kind in tree.find_all(exp.DataType):
+        kind.meta["duckdb"] = True  # _timestamps_without_zone leaves it as it is
+    return tree
+
+
 def _fill_template(template: str, argument: exp.Expr) -> exp.Expr:
     """Return a template in DuckDB's SQL with the argument in place of each ``v``."""
-    tree = exp.paren(sqlglot.parse_one(template, dialect="duckdb"))
+    tree = parsed(template).copy()
     for column in list(tree.find_all(exp.Column)):
         column.replace(exp.paren(argument.copy()))
     return tree

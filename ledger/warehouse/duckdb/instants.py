@@ -17,7 +17,7 @@ from sqlglot import exp
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.kinds import is_datetime, is_instant, known
+from ledger.warehouse.duckdb.kinds import Kinds, known
 from ledger.warehouse.duckdb.translations import fill
 from ledger.warehouse.schema import schema
 
@@ -87,14 +87,15 @@ def texts(tree: exp.Expr) -> None:
     for call in tree.find_all(*_CIVIL):
         _refuse([it for it in (call.this, call.expression) if isinstance(it, exp.Expr) and _is_zoned(it)])
     _table_arguments(tree)
+    kinds = Kinds(tree)
     for group, of_columns in [*_groups(tree)]:
         found = [it for it in group if _is_zoned(it) or (of_columns and _is_text(it))]
         others = [it for it in group if not _is_text(it) and not isinstance(it, exp.Null)]
         if not found or not others:
             continue
-        if any(is_datetime(it) for it in others):
+        if any(kinds.is_datetime(it) for it in others):
             _refuse([it for it in found if _is_zoned(it)])
-        elif any(is_instant(it) for it in others):
+        elif any(kinds.is_instant(it) for it in others):
             for text in found:
                 text.replace(_instant(text))
         elif not of_columns:
@@ -106,9 +107,10 @@ def equal_texts(tree: exp.Expr) -> None:
 
     DuckDB would read the text without its time zone. Of other comparisons it fails itself.
     """
+    kinds = Kinds(tree)
     for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ):
         for side, other in ((node.this, node.expression), (node.expression, node.this)):
-            if is_instant(side) and not (is_instant(other) or is_datetime(other) or _is_text(other)):
+            if kinds.is_instant(side) and not (kinds.is_instant(other) or kinds.is_datetime(other) or _is_text(other)):
                 other.replace(fill(_NO_STRING, other))
 
 
@@ -117,9 +119,10 @@ def casts(tree: exp.Expr) -> None:
 
     A time of day that occurs twice in the text's time zone is the first of them.
     """
+    kinds = Kinds(tree)
     for cast in innermost_first(tree, exp.Cast):
         value = cast.this
-        if is_datetime(cast) and not isinstance(value, exp.Null) and (not _is_literal(value) or _is_zoned(value)):
+        if kinds.is_datetime(cast) and not isinstance(value, exp.Null) and (not _is_literal(value) or _is_zoned(value)):
             bad, kind = ("NULL", "TRY_CAST") if isinstance(cast, exp.TryCast) else (_BAD, "CAST")
             template = f"CASE WHEN {zones.HAS_ZONE} THEN {bad} ELSE {kind}(_1 AS TIMESTAMP) END"
             cast.replace(known(fill(template, value), "DATETIME"))

@@ -13,7 +13,7 @@ from sqlglot import exp
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.kinds import is_date, is_datetime, is_instant, known
+from ledger.warehouse.duckdb.kinds import Kinds, known
 from ledger.warehouse.duckdb.translations import fill
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
@@ -134,9 +134,10 @@ def date_results(tree: exp.Expr) -> None:
 
     An argument that is not known to be a timestamp must not be one.
     """
+    kinds = Kinds(tree)
     for call in innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc):
-        unit, civil = call.args.get("unit"), is_datetime(call.this)
-        if civil or is_instant(call.this):
+        unit, civil = call.args.get("unit"), kinds.is_datetime(call.this)
+        if civil or kinds.is_instant(call.this):
             if isinstance(call, exp.DateAdd | exp.DateSub):
                 kind = exp.TimestampAdd if isinstance(call, exp.DateAdd) else exp.TimestampSub
                 call.replace(kind(this=call.this, expression=call.expression, unit=unit))
@@ -186,16 +187,17 @@ def subtractions(tree: exp.Expr) -> None:
     DuckDB's have days and hours, as a DATETIME minus a DATETIME has in both, or are numbers. What is not known to be a
     date or time must not be one.
     """
+    kinds = Kinds(tree)
     for difference in innermost_first(tree, exp.Sub):
         left, right = difference.this, difference.expression
         bare = right.unnest()
         if isinstance(bare, exp.Interval | exp.Neg | exp.Count) or (isinstance(bare, exp.Literal) and bare.is_number):
             continue
-        if is_datetime(left) and is_datetime(right):
+        if kinds.is_datetime(left) and kinds.is_datetime(right):
             continue
-        if is_instant(left) and is_instant(right):
+        if kinds.is_instant(left) and kinds.is_instant(right):
             difference.replace(fill("TO_MICROSECONDS(EPOCH_US(_1) - EPOCH_US(_2))", left, right))
-        elif is_date(left) and is_date(right):
+        elif kinds.is_date(left) and kinds.is_date(right):
             difference.replace(fill("TO_DAYS(CAST(_1 - _2 AS INTEGER))", left, right))
         else:
             difference.set("expression", fill(_NO_SUBTRAHEND, right))

@@ -9,11 +9,10 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-import sqlglot
 from sqlglot import exp
 
 from ledger.errors import InvalidInput
-from ledger.warehouse.duckdb.functions import innermost_first
+from ledger.warehouse.duckdb.functions import innermost_first, parsed
 from ledger.warehouse.duckdb.kinds import known
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
@@ -281,9 +280,7 @@ def fill(template: str, *arguments: exp.Expr, large: int = _LARGE) -> exp.Expr:
 
 
 def _filled(template: str, arguments: Sequence[exp.Expr]) -> exp.Expr:
-    tree = exp.paren(sqlglot.parse_one(template, dialect="duckdb"))
-    for kind in tree.find_all(exp.DataType):
-        kind.meta["duckdb"] = True  # _timestamps_without_zone leaves it as it is
+    tree = parsed(template).copy()
     for column in list(tree.find_all(exp.Column)):
         if (place := re.fullmatch(r"_(\d)", column.name)) is not None:
             column.replace(exp.paren(arguments[int(place[1]) - 1].copy()))

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
-from ledger.warehouse.duckdb.kinds import is_datetime, is_instant, known
+from ledger.warehouse.duckdb.kinds import Kinds, known
 from ledger.warehouse.duckdb.translations import fill
 
 _OFFSET = re.compile(r"([+-])(\d{1,2})(?::(\d\d))?")
@@ -47,19 +47,20 @@ def instant(civil: exp.Expr, zone: exp.Expr) -> exp.Expr:
 
 def zoned_calls(tree: exp.Expr) -> None:
     """Translate AT TIME ZONE, and the functions that take a time zone, except those that format or parse a time."""
+    kinds = Kinds(tree)
     for node in innermost_first(tree, exp.AtTimeZone, exp.CurrentDate, exp.Anonymous, *_TRUNCS, *_CIVIL):
         zone = node.expression if isinstance(node, exp.Datetime) else node.args.get("zone")
         if isinstance(node, exp.AtTimeZone):
-            node.replace(local(_checked(node.this), node.args["zone"]))
+            node.replace(local(_checked(node.this, kinds), node.args["zone"]))
         elif isinstance(node, exp.Anonymous):
-            _anonymous(node)
+            _anonymous(node, kinds)
         elif isinstance(node, exp.CurrentDate):
             if node.this is not None:
                 node.replace(fill("CAST(_1 AS DATE)", local(fill(_NOW), node.this)))
         elif zone and isinstance(node, _TRUNCS):
-            node.replace(_truncated(node, zone))
+            node.replace(_truncated(node, zone, kinds))
         elif zone and not (isinstance(node, exp.Datetime) and not isinstance(zone, exp.Literal | exp.Parameter)):
-            civil = local(_checked(node.this), zone)
+            civil = local(_checked(node.this, kinds), zone)
             kind = next((each for each in _CIVIL if type(node) is each), exp.Datetime)
             node.replace(known(civil, "DATETIME") if kind is exp.Datetime else fill(_CIVIL[kind], civil))
 
@@ -71,11 +72,11 @@ def zoned_text(tree: exp.Expr) -> None:
             call.replace(fill(_ZONED, call.this, local(call.this, zone)))
 
 
-def _anonymous(call: exp.Anonymous) -> None:
+def _anonymous(call: exp.Anonymous, kinds: Kinds) -> None:
     name, arguments = call.name.upper(), call.expressions
     if name == "TIMESTAMP" and len(arguments) == 2:
         value, zone = arguments
-        if is_instant(value) and not is_datetime(value):
+        if kinds.is_instant(value) and not kinds.is_datetime(value):
             raise InvalidInput("TIMESTAMP with a time zone takes a DATE, a DATETIME or text; remove the time zone.")
         call.replace(instant(fill(_UNZONED, value), zone))
     elif name in _NOW_IN and len(arguments) == 1:
@@ -83,9 +84,9 @@ def _anonymous(call: exp.Anonymous) -> None:
         call.replace(known(now, "DATETIME") if name == "CURRENT_DATETIME" else fill("CAST(_1 AS TIME)", now))
 
 
-def _truncated(call: exp.Expr, zone: exp.Expr) -> exp.Expr:
+def _truncated(call: exp.Expr, zone: exp.Expr, kinds: Kinds) -> exp.Expr:
     """Return the start of the part in which a TIMESTAMP is in a time zone."""
-    unit, value = call.args["unit"], _checked(call.this)
+    unit, value = call.args["unit"], _checked(call.this, kinds)
     if isinstance(unit, exp.Literal):
         unit = exp.var(unit.name)
     civil = local(value, zone)
@@ -94,11 +95,11 @@ def _truncated(call: exp.Expr, zone: exp.Expr) -> exp.Expr:
     return instant(exp.TimestampTrunc(this=civil, unit=unit.copy()), zone)
 
 
-def _checked(value: exp.Expr) -> exp.Expr:
+def _checked(value: exp.Expr, kinds: Kinds) -> exp.Expr:
     """Return a value to which a time zone is applied; only a TIMESTAMP has one."""
-    if is_datetime(value):
+    if kinds.is_datetime(value):
         raise InvalidInput("A DATETIME has no time zone; remove the time zone, or use a TIMESTAMP.")
-    return value.copy() if is_instant(value) else fill(_NO_CIVIL, value)
+    return value.copy() if kinds.is_instant(value) else fill(_NO_CIVIL, value)
 
 
 def _minutes(zone: exp.Expr) -> int | None:
