@@ -31,6 +31,7 @@ from ledger.warehouse.duckdb import (
     zones,
 )
 from ledger.warehouse.duckdb.scopes import UNNAMED
+from ledger.warehouse.duckdb.templates import TEMPLATES
 from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
 _FUNCTION = re.compile(
@@ -57,8 +58,8 @@ def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = froz
         _correlated_arrays(tree)
         names.check_names(sql, tree)
         grammar.check_parts(tree)
+        instants.mark(tree, zoned)
     _name_columns(tree)
-    instants.mark(tree, zoned)
     try:
         return _render(tree, user=user)
     except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
@@ -176,7 +177,7 @@ def _timestamps_without_zone(tree: exp.Expr) -> None:
         if kind.this == exp.DType.TIMESTAMPTZ and not kind.meta.get("duckdb"):
             kind.set("this", exp.DType.TIMESTAMP)
     for now in list(tree.find_all(exp.CurrentTimestamp)):
-        now.replace(sqlglot.parse_one("MAKE_TIMESTAMP(EPOCH_US(NOW()))", dialect="duckdb"))
+        now.replace(sqlglot.parse_one(TEMPLATES["CURRENT_DATETIME/0"], dialect="duckdb"))
 
 
 def _merge_descending_keys(tree: exp.Expr) -> None:

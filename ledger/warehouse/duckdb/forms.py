@@ -15,7 +15,7 @@ from sqlglot import exp
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.kinds import Kinds, known
-from ledger.warehouse.duckdb.translations import fill
+from ledger.warehouse.duckdb.translations import field_value, fill
 from ledger.warehouse.schema import schema
 
 #: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
@@ -180,12 +180,10 @@ def _struct(value: exp.Expr, rows: dict[str, exp.Struct]) -> exp.Struct | None:
 def _fields(struct: exp.Struct) -> list[tuple[str, exp.Expr]]:
     fields = []
     for field in struct.expressions:
-        named = isinstance(field, exp.Alias | exp.PropertyEQ)
         name = field.this.name if isinstance(field, exp.PropertyEQ) else field.alias_or_name
         if not name:
             raise InvalidInput("Over DuckDB, a STRUCT that is written as JSON needs names for its fields; add AS name.")
-        value = field.expression if isinstance(field, exp.PropertyEQ) else field.this if named else field
-        fields.append((name, value))
+        fields.append((name, field_value(field)))
     return fields
 
 

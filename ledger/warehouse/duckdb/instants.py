@@ -18,7 +18,8 @@ from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.kinds import Kinds, known
-from ledger.warehouse.duckdb.translations import fill
+from ledger.warehouse.duckdb.templates import TEMPLATES
+from ledger.warehouse.duckdb.translations import field_value, fill
 from ledger.warehouse.schema import schema
 
 _TEXT = re.compile(r"\s*(\d{1,4}-\d{1,2}-\d{1,2}[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d*)?)(?:([Zz])|([+-][\d:]+)| (\S+))")
@@ -52,7 +53,6 @@ _NO_STRING = (
     "ELSE _1 END"
 )
 _BAD = "ERROR('Bad DATETIME value: ' || CAST(_1 AS VARCHAR) || '; a DATETIME has no time zone')"
-_AS_INSTANT = "CAST(CAST(_1 AS TIMESTAMPTZ) AS TIMESTAMP)"
 
 
 def has_zone(value: Any) -> bool:
@@ -137,7 +137,9 @@ def casts(tree: exp.Expr) -> None:
             civil = fill("CAST(_1 AS TIMESTAMP)", exp.Literal.string(match[1].upper()))
             whole = zones.instant(civil, exp.Literal.string(match[3] or match[4]))
         else:
-            whole = fill(_AS_INSTANT, exp.Literal.string(value.name.upper()) if match is not None else value)
+            whole = fill(
+                TEMPLATES["TIMESTAMP/1"], exp.Literal.string(value.name.upper()) if match is not None else value
+            )
         whole = exp.Anonymous(this="TRY", expressions=[whole]) if isinstance(cast, exp.TryCast) else whole
         cast.replace(known(whole, "TIMESTAMP"))
 
@@ -197,7 +199,7 @@ def _pairs(left: exp.Expr, right: exp.Expr) -> Iterator[list[exp.Expr]]:
     sides = [it.unnest() for it in (left, right)]
     if all(isinstance(it, exp.Tuple | exp.Struct) for it in sides):
         for one, other in zip(sides[0].expressions, sides[1].expressions, strict=False):
-            yield from _pairs(_value(one), _value(other))
+            yield from _pairs(field_value(one), field_value(other))
     else:
         yield [left, right]
 
@@ -209,11 +211,7 @@ def _columns(query: exp.Expr) -> list[list[exp.Expr]]:
         return [*_columns(query.this), *_columns(query.expression)]
     if not isinstance(query, exp.Select) or any(it.is_star for it in query.selects):
         return []
-    return [[_value(it) for it in query.selects]]
-
-
-def _value(item: exp.Expr) -> exp.Expr:
-    return item.expression if isinstance(item, exp.PropertyEQ) else item.unalias()
+    return [[field_value(it) for it in query.selects]]
 
 
 def _is_text(value: exp.Expr) -> bool:

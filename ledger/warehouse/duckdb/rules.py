@@ -14,7 +14,9 @@ from ledger.warehouse.syntax import place
 
 _CLAUSES = ("WHERE", "GROUP BY", "HAVING", "QUALIFY", "WINDOW", "ORDER BY", "LIMIT")
 _STARTS = ("SELECT", "UNION", "INTERSECT", "EXCEPT")
-_PARTS_OF_DAYS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"])
+#: Parts of a time of day.
+CLOCK_PARTS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"])
+_PARTS_OF_DAYS = CLOCK_PARTS | {"DAY"}
 DATE_PARTS = _PARTS_OF_DAYS | frozenset(["WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"])
 _EXTRACTED = DATE_PARTS | {"DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"}
 _OF_PARTS = tuple(f"{kind}_{name}" for kind in ("DATE", "DATETIME", "TIMESTAMP", "TIME") for name in ("TRUNC", "DIFF"))

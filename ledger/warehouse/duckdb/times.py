@@ -14,6 +14,7 @@ from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb import zones
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.kinds import Kinds, known
+from ledger.warehouse.duckdb.rules import CLOCK_PARTS
 from ledger.warehouse.duckdb.translations import fill
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
@@ -145,7 +146,7 @@ def date_results(tree: exp.Expr) -> None:
                 unit = exp.var(unit.name) if isinstance(unit, exp.Literal) else unit
                 call.replace((exp.DatetimeTrunc if civil else exp.TimestampTrunc)(this=call.this, unit=unit))
         elif not isinstance(call, exp.TimestampTrunc | exp.DatetimeTrunc):
-            if isinstance(unit, exp.Var) and unit.name.upper() in _TIME_PARTS:
+            if isinstance(unit, exp.Var) and unit.name.upper() in CLOCK_PARTS:
                 raise InvalidInput(f"A DATE has no {unit.name}; use TIMESTAMP_ADD or TIMESTAMP_SUB.")
             if not isinstance(call.this.unnest(), exp.Cast | exp.Literal):
                 call.set("this", fill(_NO_INSTANT, call.this))
@@ -155,11 +156,10 @@ def date_results(tree: exp.Expr) -> None:
 def date_parts(tree: exp.Expr) -> None:
     """Make EXTRACT of an hour, a minute or a second fail for a DATE; DuckDB gives 0."""
     for call in innermost_first(tree, exp.Extract):
-        if call.name.upper() in _TIME_PARTS:
+        if call.name.upper() in CLOCK_PARTS:
             call.set("expression", fill(_NO_DATE, call.expression))
 
 
-_TIME_PARTS = frozenset({"HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"})
 _NO_DATE = (
     "CASE WHEN TYPEOF(_1) = 'DATE' THEN ERROR('A DATE has no time of day; EXTRACT takes a TIMESTAMP') ELSE _1 END"
 )

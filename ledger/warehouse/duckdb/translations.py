@@ -197,11 +197,12 @@ def _equal(left: exp.Expr, right: exp.Expr) -> exp.Expr:
         return exp.EQ(this=exp.paren(left.copy()), expression=exp.paren(right.copy()))
     if len(sides[0]) != len(sides[1]):
         raise InvalidInput("STRUCTs with different numbers of fields cannot be compared.")
-    pairs = zip(*([_field(it) for it in side] for side in sides), strict=True)
+    pairs = zip(*([field_value(it) for it in side] for side in sides), strict=True)
     return exp.paren(exp.and_(*(_equal(one, other) for one, other in pairs)))
 
 
-def _field(field: exp.Expr) -> exp.Expr:
+def field_value(field: exp.Expr) -> exp.Expr:
+    """Return the value of a field of a STRUCT, or of a column of a SELECT, which may have a name."""
     return field.expression if isinstance(field, exp.PropertyEQ) else field.unalias()
 
 

@@ -122,12 +122,12 @@ class DuckDBWarehouse:
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
         from ledger.warehouse.statement import prepare
 
-        if operation == "query":
+        user = operation == "query"
+        if user:
             written = sql
             sql, parameters = prepare(sql, parameters)
             if sql != written:  # SQLGlot wrote it again, in GoogleSQL
                 grammar.check(written)
-        user = operation == "query"
         zoned = frozenset(name for name, value in (parameters or {}).items() if user and instants.has_zone(value))
         translated = query_to_duckdb(sql, user=user, zoned=zoned)
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}

@@ -15,11 +15,11 @@ from sqlglot import exp
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.kinds import Kinds, known
+from ledger.warehouse.duckdb.rules import CLOCK_PARTS
+from ledger.warehouse.duckdb.templates import TEMPLATES
 from ledger.warehouse.duckdb.translations import fill
 
 _OFFSET = re.compile(r"([+-])(\d{1,2})(?::(\d\d))?")
-#: Parts that are truncated by subtraction, so that the second of two repeated hours stays the second.
-_CLOCK_PARTS = frozenset({"HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"})
 
 
 def local(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
@@ -90,7 +90,8 @@ def _truncated(call: exp.Expr, zone: exp.Expr, kinds: Kinds) -> exp.Expr:
     if isinstance(unit, exp.Literal):
         unit = exp.var(unit.name)
     civil = local(value, zone)
-    if isinstance(unit, exp.Var) and unit.name.upper() in _CLOCK_PARTS:
+    if isinstance(unit, exp.Var) and unit.name.upper() in CLOCK_PARTS:
+        # A subtraction, so that the second of two repeated hours stays the second.
         return fill(f"_1 - (_2 - DATE_TRUNC('{unit.name.lower()}', _2))", value, civil)
     return instant(exp.TimestampTrunc(this=civil, unit=unit.copy()), zone)
 
@@ -121,7 +122,7 @@ def _minutes(zone: exp.Expr) -> int | None:
 _LARGEST = 14 * 60
 _TRUNCS = (exp.DateTrunc, exp.DatetimeTrunc, exp.TimestampTrunc)
 _CIVIL = {exp.Date: "CAST(_1 AS DATE)", exp.Time: "CAST(_1 AS TIME)", exp.Datetime: ""}
-_NOW = "MAKE_TIMESTAMP(EPOCH_US(NOW()))"
+_NOW = TEMPLATES["CURRENT_DATETIME/0"]
 _NOW_IN = ("CURRENT_DATETIME", "CURRENT_TIME")
 _NO_CIVIL = (
     "CASE WHEN TYPEOF(_1) IN ('DATE', 'TIME') THEN ERROR('A DATE or TIME has no time zone; remove the time zone, or "
