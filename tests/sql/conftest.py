@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.googlesql import GoogleSql
 from support.sql_targets import OnDuckDB
 from support.warehouse_fixtures import ask, direct, place, warehouse
 
@@ -18,3 +19,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDuckDB]:
     opened = OnDuckDB(tmp_path_factory.mktemp("duckdb"))
     with opened.kept_open():
         yield opened
+
+
+@pytest.fixture(scope="session")
+def judge() -> GoogleSql:
+    """Google's reference implementation, without tables."""
+    return GoogleSql()

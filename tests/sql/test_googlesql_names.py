@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import InvalidInput
-from support.googlesql import GoogleSql
 
 TWO = "FROM (SELECT 1 AS a, 7 AS b UNION ALL SELECT 2, 7) AS x"
 FIELDS = "[STRUCT(5 AS p), STRUCT(6)]"
@@ -67,11 +66,6 @@ REFUSED = (
     f"SELECT b, SUM(a) AS a {TWO} GROUP BY b HAVING SUM(a) > 2",
     f"SELECT b, SUM(a) AS a {TWO} GROUP BY b ORDER BY SUM(a)",
 )
-
-
-@pytest.fixture(scope="module")
-def judge() -> GoogleSql:
-    return GoogleSql()
 
 
 @pytest.mark.duckdb

@@ -13,7 +13,6 @@ from sqlglot import exp
 
 from ledger.errors import InvalidInput
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
-from support.googlesql import GoogleSql
 
 ROW = "FROM (SELECT 1 AS a, 2 AS b)"
 PAIR = "FROM (SELECT 1 AS a) AS t"
@@ -168,8 +167,7 @@ def test_what_is_no_googlesql_is_refused_with_what_to_write(file, sql):
     assert FOREIGN[sql] in str(raised.value)
 
 
-def test_google_refuses_the_same_statements():
-    judge = GoogleSql()
+def test_google_refuses_the_same_statements(judge):
     for sql in FOREIGN:
         with pytest.raises(Exception, match=r"INVALID_ARGUMENT|OUT_OF_RANGE"):  # the analyzer's own error
             judge.texts(sql)
@@ -183,9 +181,9 @@ def test_what_a_file_would_answer_differently_is_refused(file, expression):
 
 
 @pytest.mark.duckdb
-def test_a_file_gives_the_texts_of_googles_reference_implementation(file):
+def test_a_file_gives_the_texts_of_googles_reference_implementation(file, judge):
     columns = [f"TO_JSON_STRING({expression})" for expression in SAME]
-    judged = GoogleSql().texts(" UNION ALL ".join(f"SELECT CONCAT('{n} ', {it})" for n, it in enumerate(columns)))
+    judged = judge.texts(" UNION ALL ".join(f"SELECT CONCAT('{n} ', {it})" for n, it in enumerate(columns)))
     expected = dict(text.split(" ", 1) for text in judged)
     found = file.query("SELECT " + ", ".join(f"{column} AS c{n}" for n, column in enumerate(columns))).rows[0]
     wrong = [(it, text, expected[str(n)]) for n, (it, text) in enumerate(zip(SAME, found, strict=True))]
@@ -211,8 +209,7 @@ VALID = (
 
 
 @pytest.mark.duckdb
-def test_valid_statements_near_them_are_answered(file):
-    judge = GoogleSql()
+def test_valid_statements_near_them_are_answered(file, judge):
     for sql in VALID:
         assert judge.analyze(sql) is not None
         assert file.query(sql).rows, sql

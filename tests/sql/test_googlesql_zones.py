@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 import pytest
 
 from ledger.errors import InvalidInput
-from support.googlesql import GoogleSql
 
 ROW = "(SELECT TIMESTAMP '2026-10-31 20:00:00+00' AS created_at, 'x' AS word, TIMESTAMP '2026-10-31 20:00:00+00' AS u)"
 INDIA, PARIS = "'2026-11-01 01:30:00+05:30'", "'2026-10-31 21:00:00.5 Europe/Paris'"
@@ -92,21 +91,9 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def judge() -> GoogleSql:
-    return GoogleSql()
-
-
 @pytest.mark.duckdb
 def test_a_time_zone_counts_as_in_googles_reference_implementation(file, judge):
-    columns = [f"TO_JSON_STRING({expression})" for expression in SAME]
-    texts = judge.texts(f"SELECT TO_JSON_STRING([{', '.join(columns)}]) FROM {ROW}")
-    import orjson
-
-    expected = orjson.loads(texts[0])
-    listed = ", ".join(f"{column} AS c{n}" for n, column in enumerate(columns))
-    found = file.query(f"SELECT {listed} FROM {ROW}").rows[0]
-    assert [each for each in zip(SAME, found, expected, strict=True) if each[1] != each[2]] == []
+    assert judge.differences(file.query, SAME, ROW) == []
 
 
 @pytest.mark.duckdb

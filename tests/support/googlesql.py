@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 import wasmtime
 from zetasql.api import Analyzer, CatalogBuilder, ConstantBuilder, Parser, PreparedQuery, TableBuilder, TVFBuilder
 from zetasql.core import wasm_client
 from zetasql.types import AnalyzerOptions, LanguageOptions, ZetaSQLBuiltinFunctionOptions
 
 from ledger.warehouse import catalog
+from ledger.warehouse.answer import Answer
 
 #: Where the analyzer's machine code is kept: to compile it takes each process some twenty seconds.
 COMPILED = Path(__file__).resolve().parents[2] / ".pytest_cache" / "wasmtime"
@@ -84,6 +86,22 @@ class GoogleSql:
         builder.set_analyzer_options(AnalyzerOptions(language_options=self._language, default_timezone="UTC"))
         builder.set_catalog(CatalogBuilder("answers").with_builtin_functions(functions).build())
         return [row.cell[0].string_value for row in builder.prepare().execute().content.table_data.row]
+
+    def differences(
+        self, query: Callable[[str], Answer], expressions: Sequence[str], row: str
+    ) -> list[tuple[str, str, str]]:
+        """The expressions of whose JSON another warehouse has another text, each with its text and the reference's.
+
+        Args:
+            query: The other warehouse's.
+            expressions: All are columns of one statement.
+            row: What the statement reads from: one row.
+        """
+        columns = [f"TO_JSON_STRING({expression})" for expression in expressions]
+        (text,) = self.texts(f"SELECT TO_JSON_STRING([{', '.join(columns)}]) FROM {row}")
+        listed = ", ".join(f"{column} AS c{n}" for n, column in enumerate(columns))
+        found = query(f"SELECT {listed} FROM {row}").rows[0]
+        return [each for each in zip(expressions, found, orjson.loads(text), strict=True) if each[1] != each[2]]
 
     def analyze_script(self, sql: str, parameters: Mapping[str, str]) -> list[Any]:
         """What the queries and changes of a script resolve to; the analyzer takes no script as a whole."""
