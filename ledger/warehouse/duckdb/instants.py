@@ -22,7 +22,9 @@ from ledger.warehouse.duckdb.templates import TEMPLATES
 from ledger.warehouse.duckdb.translations import field_value, fill
 from ledger.warehouse.schema import schema
 
-_TEXT = re.compile(r"\s*(\d{1,4}-\d{1,2}-\d{1,2}[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d*)?)(?:([Zz])|([+-][\d:]+)| (\S+))")
+_TEXT = re.compile(
+    r"\s*(\d{1,4}-\d{1,2}-\d{1,2}[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d*)?)(?:([Zz])|([+-][\d:]+)| (\S+))\s*"
+)
 _UTC = re.compile(r"[Zz]|UTC|[+-]0?0(:00)?")
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Nullif)
 #: Functions that take TIMESTAMPs, and the names of those arguments.
@@ -183,7 +185,7 @@ def _groups(tree: exp.Expr) -> Iterator[tuple[list[exp.Expr], bool]]:
             yield [it for it in (node.args.get("true"), node.args.get("false")) if it is not None], False
         elif isinstance(node, exp.Coalesce):
             yield [node.this, *node.expressions], False
-        elif isinstance(node, exp.Array) and not isinstance(node.parent, exp.Unnest):
+        elif isinstance(node, exp.Array):
             yield node.expressions, False
         elif isinstance(node, exp.Lag | exp.Lead) and node.args.get("default") is not None:
             yield [node.this, node.args["default"]], False
