@@ -56,7 +56,18 @@ class Branch:
 
         The last event of the copy has the id ``whole`` instead.
         """
-        return event_id_for(f"{self.event_id}:{version}", self.user_id)
+        return part_id(self.event_id, version, self.user_id)
+
+
+def part_id(event_id: str, version: int, user_id: str) -> str:
+    """Return the id of one of several events of a call: the one that follows ``version``.
+
+    Args:
+        event_id: The event_id of the call.
+        version: A version of the session that the event belongs to.
+        user_id: The session's owner.
+    """
+    return event_id_for(f"{event_id}:{version}", user_id)
 
 
 def branch_events(

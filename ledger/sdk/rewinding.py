@@ -9,17 +9,18 @@ from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import REWINDING, Plan, portions, restores_status, sized, status_of_rewind, to_rewind
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, expected_version_of, key_of
 from ledger.model.fold import Register, State
-from ledger.model.ids import event_id_for
 from ledger.model.instants import from_text
 from ledger.model.lifetime import status_at
 from ledger.model.session import Head
 from ledger.model.values import check_whole
-from ledger.sdk.branch_events import WRITE_ATTEMPTS, resumable
+from ledger.sdk.branch_events import WRITE_ATTEMPTS, part_id, resumable
 from ledger.sdk.branches import Branches
 from ledger.stores.checks import conflicting, wrong_version
 
 #: Number of events that are read at once.
 _PAGE = 200
+#: Type of all events of a rewind but the last.
+_PART_TYPE = "session.rewinding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class _Rewind:
 
     def part(self, version: int) -> str:
         """Return the id of an event that follows ``version`` and is not the last one."""
-        return event_id_for(f"{self.event_id}:{version}", self.user_id)
+        return part_id(self.event_id, version, self.user_id)
 
 
 class Rewinds(Branches):
@@ -97,7 +98,7 @@ class Rewinds(Branches):
         for attempt in range(WRITE_ATTEMPTS):
             head, now = self._latest(session_id)
             target, started = then, False
-            if attempt or _status(now) == REWINDING:  # events of this rewind may be recorded
+            if attempt or key is not None:  # events of this rewind may be recorded
                 target, started = self._with_later_changes(whole, head.version, now, then)
             if not started and expected not in (ANY_VERSION, head.version):
                 raise wrong_version(session_id, expected, head.version)
@@ -110,7 +111,7 @@ class Rewinds(Branches):
                     part_envelope = Envelope(**{**envelope, "expected_version": version})
                     if key is not None and not is_last:
                         part_envelope["event_id"] = part_id
-                    event_type = "session.rewound" if is_last else "session.rewinding"
+                    event_type = "session.rewound" if is_last else _PART_TYPE
                     with resumable(session_id, event_id, started=started or result is not None):
                         result = self._append(
                             session_id, event_type, part, part_envelope, event_id=part_id, as_recorded=True
@@ -155,7 +156,7 @@ class Rewinds(Branches):
         elif status == _status(now):
             return parts
         last = parts.pop() if parts else []
-        if sum(sized(change).size for change in last) > self.store.capabilities.max_event_bytes // 2:
+        if len(last) == 1 and sized(last[0]).size > self.store.capabilities.max_event_bytes // 2:
             return [*parts, last, [final]]
         return [*parts, [*last, final]]
 
@@ -182,13 +183,12 @@ class Rewinds(Branches):
         Returns:
             The state, and True if events of the rewind are recorded.
         """
-        own = {rewind.part(version) for version in range(rewind.to_version, until)}
         later: set[Register] = set()
         started, after = False, rewind.to_version
         while after < until:
             page = self.store.events(rewind.session_id, after=after, limit=min(_PAGE, until - after))
             for event in page:
-                if event.event_id in own:
+                if event.event_type == _PART_TYPE and event.event_id == rewind.part(event.version - 1):
                     started = True
                 elif started and event.event_id != rewind.event_id and event.version <= until:
                     later |= {(change.field, change.key) for change in event.changes}

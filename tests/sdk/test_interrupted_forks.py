@@ -243,6 +243,27 @@ def test_what_others_append_after_the_first_event_of_a_rewind_is_kept(ledger, ex
 
 
 @pytest.mark.usefixtures("small_events")
+@pytest.mark.parametrize("expected", [{}, {"expected_version": 16}], ids=["any version", "expected version"])
+@pytest.mark.parametrize("target", [13, 14], ids=["active", "expired, which is not restored"])
+def test_what_others_append_to_a_broken_off_rewind_is_kept_whatever_its_status(ledger, expected, target):
+    sid = ledger.create_session("ada", "q")
+    for number in range(12):
+        ledger.add_message(sid, "user", number, message_id=f"m{number:02}")
+    ledger.expire_session(sid)
+    ledger.restore_session(sid)
+    ledger.append(sid, "a.b", [Change("message", f"m{number:02}", removed=True) for number in range(12)])
+    rewind = partial(ledger.rewind, sid, target, event_id="back", **expected)
+    assert isinstance(cut_off(ledger, 1, False, StoreUnavailable, rewind), OutcomeUnknown)
+    ledger.add_tags(sid, "new")
+    ledger.complete_session(sid)
+    done, again = rewind(), rewind()
+    session = ledger.get_session(sid, messages=True)
+    assert [it.content for it in session.messages] == [*range(12)]
+    assert (session.tags, session.status, session.version) == (("new",), "completed", done.version)
+    assert (again.version, again.replayed) == (done.version, True)
+
+
+@pytest.mark.usefixtures("small_events")
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_what_is_appended_before_the_first_event_of_a_rewind_is_taken_back_too(ledger, times):
     sid, store = ledger.create_session("ada", "q"), ledger.store
