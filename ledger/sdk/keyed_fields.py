@@ -91,7 +91,7 @@ class KeyedFields(CommandBase):
             output_tokens: Number of tokens of the answer, with those of its reasoning.
             cached_input_tokens: Number of those of ``input_tokens`` that came from a cache.
             reasoning_tokens: Number of those of ``output_tokens`` that were spent on reasoning.
-            cost_usd: The price of the call, in US dollars.
+            cost_usd: The price of the call, in US dollars; a Decimal is recorded as a number, as by ``add_score``.
             duration_ms: Time until the answer was complete, in milliseconds.
             time_to_first_token_ms: Time until its first token, in milliseconds.
             finish_reason: Why the model stopped, for example ``stop`` or ``length``.
@@ -114,7 +114,7 @@ class KeyedFields(CommandBase):
             "output_tokens": output_tokens,
             "cached_input_tokens": cached_input_tokens,
             "reasoning_tokens": reasoning_tokens,
-            "cost_usd": float(cost_usd) if isinstance(cost_usd, Decimal) else cost_usd,
+            "cost_usd": self._number(cost_usd),
             "duration_ms": duration_ms,
             "time_to_first_token_ms": time_to_first_token_ms,
             "finish_reason": finish_reason,
@@ -258,20 +258,18 @@ class KeyedFields(CommandBase):
         optional = {"source": source, "comment": comment}
         event_id = self._event_id(session_id, envelope)
         key = event_id if score_id is None else score_id
-        if not self._strict_values:
-            value = _number_of(value)
+        value = self._number(value)
         _check_score(value, f"{named('score', str(key))}.value")
         score = {"name": check_text(name, "name"), "value": value}
         score |= {part: text for part, text in optional.items() if text is not None}
         change = Change("score", key, score)
         return self._append(session_id, "score.added", [change], envelope, event_id=event_id, require_open=False)
 
-
-def _number_of(value: Any) -> Any:
-    """Return a finite Decimal as a number; any other value as it is."""
-    if not isinstance(value, Decimal) or not value.is_finite():
-        return value
-    return int(value) if abs(value) < 2**63 and value == value.to_integral_value() else float(value)
+    def _number(self, value: Any) -> Any:
+        """Return a finite Decimal as a number, unless values are strict; any other value as it is."""
+        if self._strict_values or not isinstance(value, Decimal) or not value.is_finite():
+            return value
+        return int(value) if abs(value) < 2**63 and value == value.to_integral_value() else float(value)
 
 
 def _check_score(value: Any, where: str) -> None:

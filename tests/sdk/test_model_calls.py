@@ -56,6 +56,19 @@ def test_a_part_of_another_type_is_refused_by_name(ledger: SessionLedger, sid: s
         ledger.record_model_call(sid, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("cost", ["NaN", "sNaN", "-Infinity", "1e400"])
+def test_a_price_that_is_no_number_is_refused_by_name(ledger: SessionLedger, sid: str, cost: str) -> None:
+    with pytest.raises(InvalidInput, match=r"model_call\['c'\]\.cost_usd is "):
+        ledger.record_model_call(sid, "m", call_id="c", cost_usd=Decimal(cost))
+
+
+def test_strict_values_converts_no_decimal_of_a_price(tmp_path: Path) -> None:
+    with SessionLedger(f"sqlite:///{tmp_path}/l.db", strict_values=True) as ledger:
+        sid = ledger.create_session("ada")
+        with pytest.raises(InvalidInput, match=r"cost_usd must be a number, not decimal\.Decimal"):
+            ledger.record_model_call(sid, "m", cost_usd=Decimal("0.5"))
+
+
 @pytest.mark.duckdb
 def test_model_calls_are_rows_of_a_view_also_when_recorded_from_the_command_line(tmp_path: Path) -> None:
     shell = Shell(tmp_path / "l.db")
