@@ -166,9 +166,9 @@ class Messages(CommandBase):
             texts.append(_title_of(self._state_at(session_id, title.version).get(("message", message_id))))
         if title.value not in texts:
             return []
-        others = [held for (field, key), held in state.items() if field == "message" and key != message_id]
-        others.sort(key=lambda held: (held.version, held.event_id))
-        found = None if ("question", "") in state else next(filter(None, map(_title_of, others)), None)
+        others = [(held.version, key, held) for (field, key), held in state.items() if field == "message"]
+        in_order = (_title_of(held) for _, key, held in sorted(others) if key != message_id)
+        found = None if ("question", "") in state else next(filter(None, in_order), None)
         return [] if found == title.value else [Change("title", "", found, removed=found is None)]
 
     def get_messages(

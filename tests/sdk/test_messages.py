@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ledger import IdempotencyConflict, InvalidInput, SessionLedger, SessionNotFound
+from ledger.stores.base import EventStore
 from ledger.testing import CountedIds, SetClock
 
 
@@ -102,6 +105,31 @@ def test_the_next_message_of_a_user_gives_the_title_in_place_of_one_that_is_take
     assert (ledger.get_session(sid).title, ledger.get_session(sid).version) == ("c", before + 1)
     ledger.remove_message(sid, "m3")
     assert ledger.get_session(sid).title == "c"
+
+
+class Reversed:
+    """A store that returns the registers of a state in the reverse order, as a store may."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def state(self, *args: Any, **more: Any) -> Any:
+        head, state = self._store.state(*args, **more)
+        return head, dict(reversed(state.items()))
+
+
+@pytest.mark.parametrize("wrap", [lambda store: store, Reversed], ids=["as it is", "reversed"])
+def test_the_title_comes_from_the_first_message_in_the_order_of_reading_also_of_one_event(ledger, sid, wrap):
+    ledger.add_message(sid, "user", "first", message_id="c")
+    both = {key: {"role": "user", "content": key} for key in ("b", "a")}
+    ledger.update_session(sid, {"message": both})
+    assert [it.content for it in ledger.get_messages(sid)] == ["first", "a", "b"]
+    ledger.store = wrap(ledger.store)
+    ledger.remove_message(sid, "c")
+    assert ledger.require_session(sid).title == "a"
 
 
 def test_a_message_that_was_edited_and_is_taken_out_takes_the_title_of_its_former_text(ledger, sid):
