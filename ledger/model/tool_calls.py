@@ -163,7 +163,9 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
             session that has another name or other arguments.
     """
     listed = listed_calls(calls, state)
-    known = ids_in_order(state)
+    known: dict[str, list[str]] = {}
+    for known_id in ids_in_order(state):
+        known.setdefault(_name(state, known_id), []).append(known_id)
     taken = {call_id for call_id, definition in listed if _has_own_id(definition)}
     times = Counter(definition["name"] for _, definition in listed if not _has_own_id(definition))
     named = []
@@ -172,8 +174,10 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
             found = id_in_object(call, state)
         elif _has_own_id(definition):
             found = _checked(call_id, definition, state)
+        elif _arguments(definition) is None:
+            found = call_id
         else:
-            free = [it for it in known if it not in taken and _name(state, it) == definition["name"]]
+            free = [it for it in known.get(definition["name"], ()) if it not in taken]
             found = _id_for(call_id, definition, state, free, taken)
         taken.add(found)
         named.append((found, definition))
@@ -198,7 +202,7 @@ def _checked(call_id: str, definition: Mapping[str, Any], state: State) -> str:
 def _id_for(
     call_id: str, definition: Mapping[str, Any], state: State, named: Sequence[str], taken: Collection[str]
 ) -> str:
-    """Return the id of a listed call without an id.
+    """Return the id of a listed call that has arguments and no id.
 
     Args:
         call_id: Its id in a session without calls.
@@ -207,8 +211,6 @@ def _id_for(
         named: Ids, in order, of the session's calls of this name that are not taken.
         taken: Ids of other calls of the list.
     """
-    if _arguments(definition) is None:
-        return call_id
     form = _form(definition)
     same = (it for it in named if _form(_value(state, it)) == form)
     planned = (it for it in named if _arguments(_value(state, it)) is None and _status(state, it) not in ANSWERED)
@@ -234,8 +236,10 @@ def listed_in(constraints: Any) -> Any:
 
 
 def with_calls(state: State, changes: Iterable[Change]) -> State:
-    """Return a state in which the calls that changes plan have their names."""
+    """Return a state in which the calls that changes plan have their names; the given state if they plan none."""
     names = {it.key: canonical({"name": it.value["name"]}) for it in changes if it.field == "tool_call"}
+    if not names:
+        return state
     return {**state, **{("tool_call", call_id): RegisterValue(name, 0, "") for call_id, name in names.items()}}
 
 
