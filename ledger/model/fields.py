@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from ledger.errors import InvalidInput
 from ledger.model.instants import from_text, to_text
 from ledger.model.names import unknown
-from ledger.model.values import check_text, full_name, named
+from ledger.model.values import check_text, check_whole, full_name, named
 
 ToolStatus = Literal["pending", "running", "completed", "failed"]
 AccessLevel = Literal["read", "write"]
@@ -129,12 +129,6 @@ def _instant(value: Any, name: str) -> Any:
     return to_text(from_text(_text(value, name), name), name)
 
 
-def _count(value: Any, name: str) -> Any:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidInput(f"{name} must be a whole number of 0 or more, not {str(value)[:70]!r}.")
-    return value
-
-
 def _number(value: Any, name: str) -> Any:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise InvalidInput(f"{name} must be a number, not {full_name(value)}.")
@@ -169,7 +163,7 @@ def _object_with(
 #: Parts of a model call besides ``model``; all may be missing or None.
 _MODEL_CALL_PARTS: Mapping[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(("provider", "operation", "finish_reason", "message_id"), _text),
-    **dict.fromkeys(("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), _count),
+    **dict.fromkeys(("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), check_whole),
     **dict.fromkeys(("cost_usd", "duration_ms", "time_to_first_token_ms"), _number),
     "error": _object_with(type=_text, message=_text),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.json_form import json_form
+from ledger.model.json_form import form_of_error, json_form
 from ledger.model.values import check_text, full_name, named
 from ledger.sdk.command_base import CommandBase
 
@@ -119,7 +119,7 @@ class KeyedFields(CommandBase):
             "time_to_first_token_ms": time_to_first_token_ms,
             "finish_reason": finish_reason,
             "message_id": message_id,
-            "error": error,
+            "error": form_of_error(error) if isinstance(error, BaseException) else error,
         }
         value = {part: known for part, known in value.items() if known is not None or part == "model"}
         event_id = self._event_id(session_id, envelope)

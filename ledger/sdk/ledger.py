@@ -137,7 +137,8 @@ class SessionLedger(
     ) -> AppendResult:
         """Set the constraints. Tool calls that are listed in them and are new to the session become pending.
 
-        A tool call is new if the session has no call with the same id. A call without an id has its name as id.
+        A tool call is new if the session has no call with the same id. A call without an id has its name as id or, if
+        the list has this name several times without ids, ``name#1``, ``name#2`` ...
 
         Args:
             session_id: The session.

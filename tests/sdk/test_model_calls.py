@@ -47,7 +47,11 @@ def test_a_model_call_with_the_id_of_another_replaces_it_and_comes_last(ledger: 
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("input_tokens", -1), ("output_tokens", 1.5), ("duration_ms", "fast"), ("provider", 5), ("error", "boom")],
+    [
+        *(("input_tokens", -1), ("output_tokens", 1.5), ("reasoning_tokens", 2**63), ("input_tokens", -(10**5000))),
+        *(("duration_ms", "fast"), ("provider", 5), ("error", "boom")),
+    ],
+    ids=["negative", "fraction", "more than SQL takes", "huge", "text", "number", "error"],
 )
 def test_a_part_of_another_type_is_refused_by_name(ledger: SessionLedger, sid: str, part: str, value: object) -> None:
     with pytest.raises(InvalidInput, match=rf"model_call\['c'\]\.{part} must be"):
@@ -62,11 +66,13 @@ def test_a_price_that_is_no_number_is_refused_by_name(ledger: SessionLedger, sid
         ledger.record_model_call(sid, "m", call_id="c", cost_usd=Decimal(cost))
 
 
-def test_strict_values_converts_no_decimal_of_a_price(tmp_path: Path) -> None:
+def test_strict_values_converts_an_exception_as_for_a_failed_session_and_no_decimal(tmp_path: Path) -> None:
     with SessionLedger(f"sqlite:///{tmp_path}/l.db", strict_values=True) as ledger:
         sid = ledger.create_session("ada")
         with pytest.raises(InvalidInput, match=r"cost_usd must be a number, not decimal\.Decimal"):
             ledger.record_model_call(sid, "m", cost_usd=Decimal("0.5"))
+        ledger.record_model_call(sid, "m", error=TimeoutError("late"), call_id="c")
+        assert ledger.require_session(sid).model_calls["c"]["error"] == {"type": "TimeoutError", "message": "late"}
 
 
 @pytest.mark.duckdb
