@@ -25,6 +25,7 @@ from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
 from ledger.model.updates import changes_with_calls
 from ledger.model.values import check_text, decode, full_name
+from ledger.sdk.arguments import unknown_argument
 from ledger.sdk.opening import UNSET, LedgerConnection
 from ledger.stores.base import EventStore
 from ledger.stores.user_view import UserView
@@ -224,8 +225,6 @@ class CommandBase(LedgerConnection):
     def _check_envelope(self, envelope: Envelope) -> None:
         """Raise TypeError if a call has keyword arguments that ``Envelope`` lacks; Python does not check them."""
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
-            from ledger.sdk.arguments import unknown_argument
-
             raise unknown_argument(self, envelope.keys() - Envelope.__annotations__.keys())
 
     def _append(
