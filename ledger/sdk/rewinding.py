@@ -11,14 +11,13 @@ from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, exp
 from ledger.model.fold import Register, State
 from ledger.model.instants import from_text
 from ledger.model.lifetime import status_at
+from ledger.model.page import EVENTS_PAGE
 from ledger.model.session import Head
 from ledger.model.values import check_whole
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, part_id, resumable
 from ledger.sdk.branches import Branches
 from ledger.stores.checks import conflicting, wrong_version
 
-#: Number of events that are read at once.
-_PAGE = 200
 #: Type of all events of a rewind but the last.
 _PART_TYPE = "session.rewinding"
 
@@ -186,7 +185,7 @@ class Rewinds(Branches):
         later: set[Register] = set()
         started, after = False, rewind.to_version
         while after < until:
-            page = self.store.events(rewind.session_id, after=after, limit=min(_PAGE, until - after))
+            page = self.store.events(rewind.session_id, after=after, limit=min(EVENTS_PAGE, until - after))
             for event in page:
                 if event.event_type == _PART_TYPE and event.event_id == rewind.part(event.version - 1):
                     started = True
