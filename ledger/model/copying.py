@@ -1,9 +1,9 @@
 """The changes that copy a session's state to another session, or rewind a session, in as few events as possible.
 
-Readers sort the items of an ordered field (messages, tool calls, queries, scores) by the version that last wrote them,
-and items of the same version by key. All items of one event have the same version. To keep the order of the items, a
-copy therefore starts another event for an item whose key is not greater than that of the item before it. This is rare,
-because generated ids ascend.
+Readers sort the items of an ordered field (messages, tool calls, model calls, queries, scores) by the version that last
+wrote them, and items of the same version by key. All items of one event have the same version. To keep the order of the
+items, a copy therefore starts another event for an item whose key is not greater than that of the item before it. This
+is rare, because generated ids ascend.
 """
 
 from __future__ import annotations

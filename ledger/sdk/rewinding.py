@@ -53,17 +53,17 @@ class Rewinds(Branches):
         are not restored.
 
         If a message was removed or replaced since, that message and all later messages are written again, because
-        messages are ordered by version. The same holds for tool calls, queries and scores.
+        messages are ordered by version. The same holds for tool calls, model calls, queries and scores.
 
         Keys stay used: a change that is sent again with the ``event_id`` of a change from before the rewind is
         acknowledged (``replayed`` is true), but it is not in the state, because nothing is written. Give the changes
         after a rewind new keys, for example with the returned version in them.
 
-        A rewind takes several events if it is large, or if messages, tool calls, queries or scores that are written
-        again have ids that do not ascend, such as random ones: those of one event are read in the order of their ids.
-        All events but the last have the type ``session.rewinding``, and until the last the status is ``rewinding``,
-        unless the session is past its end. What others append after the first event is kept. To complete an
-        interrupted rewind, repeat the call with its ``event_id``.
+        A rewind takes several events if it is large, or if messages, tool calls, model calls, queries or scores that
+        are written again have ids that do not ascend, such as random ones: those of one event are read in the order of
+        their ids. All events but the last have the type ``session.rewinding``, and until the last the status is
+        ``rewinding``, unless the session is past its end or the earlier status is not restored. What others append
+        after the first event is kept. To complete an interrupted rewind, repeat the call with its ``event_id``.
 
         Args:
             session_id: The session.
