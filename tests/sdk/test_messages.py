@@ -132,6 +132,20 @@ def test_the_title_comes_from_the_first_message_in_the_order_of_reading_also_of_
     assert ledger.require_session(sid).title == "a"
 
 
+def test_a_title_that_somebody_sets_during_a_removal_stays(ledger, sid, monkeypatch):
+    ledger.add_message(sid, "user", "my password is hunter2", message_id="m")
+    append = ledger.store.append
+
+    def append_after_another(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(ledger.store, "append", append)
+        ledger.update_session(sid, {"title": "Mine"})
+        return append(*args, **more)
+
+    monkeypatch.setattr(ledger.store, "append", append_after_another)
+    ledger.remove_message(sid, "m")
+    assert (ledger.require_session(sid).title, ledger.get_messages(sid)) == ("Mine", [])
+
+
 def test_a_message_that_was_edited_and_is_taken_out_takes_the_title_of_its_former_text(ledger, sid):
     ledger.add_message(sid, "user", "my password is hunter2", message_id="m")
     ledger.add_message(sid, "user", "forget it", message_id="m")
