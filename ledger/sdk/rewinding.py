@@ -189,7 +189,7 @@ class Rewinds(Branches):
             for event in page:
                 if event.event_type == _PART_TYPE and event.event_id == rewind.part(event.version - 1):
                     started = True
-                elif started and event.event_id != rewind.event_id and event.version <= until:
+                elif started and event.event_id != rewind.event_id:
                     later |= {(change.field, change.key) for change in event.changes}
             after = until if page.next is None else int(page.next)
         kept = {register: held for register, held in then.items() if register not in later}

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 
-from ledger import Appended, Change, OutcomeUnknown, SessionLedger, StoreUnavailable, WrongExpectedVersion
+from ledger import (
+    Appended,
+    Change,
+    IdempotencyConflict,
+    OutcomeUnknown,
+    SessionLedger,
+    StoreUnavailable,
+    WrongExpectedVersion,
+)
 from ledger.stores.base import EventStore
 from support.branches import content, read
 
@@ -109,15 +118,23 @@ def test_a_fork_of_a_guest_who_may_read_is_finished_by_the_same_call(ledger, sid
     assert ledger.history(sid) == events
 
 
+def emptied(ledger: SessionLedger, *ends: Callable[[str], object]) -> str:
+    """A session of twelve messages, added by versions 2 to 13, that lost them after what ``ends`` did to it."""
+    sid = ledger.create_session("ada", "q")
+    for number in range(12):
+        ledger.add_message(sid, "user", number, message_id=f"m{number:02}")
+    for end in ends:
+        end(sid)
+    ledger.append(sid, "a.b", [Change("message", f"m{number:02}", removed=True) for number in range(12)])
+    return sid
+
+
 @pytest.mark.usefixtures("small_events")
 @pytest.mark.parametrize(("recorded", "kind"), FAILURES)
 def test_a_rewind_broken_off_after_any_event_is_finished_by_the_same_call(ledger, recorded, kind):
     for appends in count():
-        sid = ledger.create_session("ada", "q")
-        for number in range(12):
-            ledger.add_message(sid, "user", number, message_id=f"m{number:02}")
-        before = read(ledger, sid)
-        ledger.append(sid, "a.b", [Change("message", f"m{number:02}", removed=True) for number in range(12)])
+        sid = emptied(ledger)
+        before = read(ledger, sid, 13)
 
         rewind = partial(ledger.rewind, sid, 13, event_id="back")
         error = cut_off(ledger, appends, recorded, kind, partial(rewind, expected_version=14))
@@ -246,12 +263,7 @@ def test_what_others_append_after_the_first_event_of_a_rewind_is_kept(ledger, ex
 @pytest.mark.parametrize("expected", [{}, {"expected_version": 16}], ids=["any version", "expected version"])
 @pytest.mark.parametrize("target", [13, 14], ids=["active", "expired, which is not restored"])
 def test_what_others_append_to_a_broken_off_rewind_is_kept_whatever_its_status(ledger, expected, target):
-    sid = ledger.create_session("ada", "q")
-    for number in range(12):
-        ledger.add_message(sid, "user", number, message_id=f"m{number:02}")
-    ledger.expire_session(sid)
-    ledger.restore_session(sid)
-    ledger.append(sid, "a.b", [Change("message", f"m{number:02}", removed=True) for number in range(12)])
+    sid = emptied(ledger, ledger.expire_session, ledger.restore_session)
     rewind = partial(ledger.rewind, sid, target, event_id="back", **expected)
     assert isinstance(cut_off(ledger, 1, False, StoreUnavailable, rewind), OutcomeUnknown)
     ledger.add_tags(sid, "new")
@@ -261,6 +273,38 @@ def test_what_others_append_to_a_broken_off_rewind_is_kept_whatever_its_status(l
     assert [it.content for it in session.messages] == [*range(12)]
     assert (session.tags, session.status, session.version) == (("new",), "completed", done.version)
     assert (again.version, again.replayed) == (done.version, True)
+
+
+@pytest.mark.usefixtures("small_events")
+def test_a_broken_off_rewind_keeps_the_status_where_the_earlier_one_is_not_restored(ledger):
+    sid = emptied(ledger, ledger.expire_session, ledger.restore_session, ledger.complete_session)
+    rewind = partial(ledger.rewind, sid, 14, event_id="back")
+    assert isinstance(cut_off(ledger, 1, False, StoreUnavailable, rewind), OutcomeUnknown)
+    assert ledger.require_session(sid).status == "completed"
+    rewind()
+    assert ledger.require_session(sid).status == "completed"
+
+
+@pytest.mark.usefixtures("small_events")
+def test_a_completed_session_is_rewound_in_several_events_after_its_end_too(ledger, clock):
+    end = clock() + timedelta(days=1)
+    sid = emptied(ledger, lambda sid: ledger.update_session(sid, {"expires_at": end}), ledger.complete_session)
+    clock.move(25 * 3600)
+    assert ledger.require_session(sid).expires_at < clock()
+    ledger.rewind(sid, 13)
+    assert len(ledger.history(sid, after=16)) > 2
+    assert [it.content for it in ledger.get_messages(sid)] == [*range(12)]
+
+
+@pytest.mark.usefixtures("small_events")
+def test_the_key_of_a_rewind_in_several_events_is_refused_for_another_version(ledger):
+    sid = emptied(ledger)
+    ledger.rewind(sid, 13, event_id="back")
+    version = ledger.require_session(sid).version
+    for other in (5, 12):
+        with pytest.raises(IdempotencyConflict):
+            ledger.rewind(sid, other, event_id="back")
+    assert ledger.require_session(sid).version == version
 
 
 @pytest.mark.usefixtures("small_events")
