@@ -186,6 +186,19 @@ def test_a_list_continues_the_calls_that_the_session_has(ledger):
     assert numbers == {"twice#1": 0, "twice#2": 1, "twice#3": 2, "twice#4": 3}
 
 
+def test_the_calls_in_constraints_continue_those_that_the_same_update_lists(ledger):
+    sid = ledger.create_session("ada", "q")
+    ledger.update_session(sid, {"tool_calls": ["x"], "constraints": {"tool_calls": ["x", "x"]}})
+    assert [*statuses(ledger, sid)] == ["x", "x#2"]
+
+
+def test_an_id_that_only_looks_like_that_of_a_further_call_is_neither_used_nor_counted(ledger):
+    taken = [{"id": "q#2", "name": "x"}, {"id": "q#\u00b2", "name": "q"}]
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": taken})
+    ledger.update_constraints(sid, {"tool_calls": ["q", "q"]})
+    assert [*statuses(ledger, sid)] == ["q#2", "q#\u00b2", "q#1", "q#3"]
+
+
 @pytest.mark.parametrize("other", [{"name": "y", "arguments": {"q": 1}}, {"name": "x", "arguments": {"q": 2}}])
 @pytest.mark.parametrize("way", ["update_session", "update_constraints", "create_session"])
 def test_two_different_calls_with_one_id_are_refused(ledger, sid, way, other):
@@ -210,6 +223,8 @@ def test_calls_in_the_form_of_openai_have_the_name_and_the_arguments_of_their_fu
     getattr(ledger, way)(sid, {"tool_calls": [as_object, as_model, {"function": as_model.function}]})
     calls = [(it.call_id, it.name, it.definition["arguments"]) for it in ledger.require_session(sid).calls]
     assert calls == [("c1", "weather", BERN), ("c2", "weather", "Rome"), ("weather", "weather", "Rome")]
+    getattr(ledger, way)(sid, {"tool_calls": [{"id": "c3", "function": {"name": "now"}}]})
+    assert ledger.require_session(sid).calls[-1].definition == {"id": "c3", "name": "now"}
 
 
 def test_an_answer_that_is_sent_again_answers_no_other_call(ledger, sid):
@@ -332,6 +347,14 @@ def test_a_call_that_is_withdrawn_leaves_neither_a_status_nor_a_result(ledger, s
     assert ledger.require_session(sid, version=2).tool_calls == ["a", "b"]
     ledger.update_session(sid, {"tool_calls": ["a"]})
     assert statuses(ledger, sid) == {"b": "completed", "a": "pending"}
+
+
+def test_a_withdrawal_removes_what_the_call_has_and_what_is_set_with_it_stays(ledger):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": ["a", "b"], "tool_call_results": {"b": 2}})
+    ledger.update_session(sid, {"tool_call": {"a": None}})
+    assert [it.field for it in ledger.history(sid)[-1].changes] == ["tool_call", "tool_call_status"]
+    ledger.update_session(sid, {"tool_call": {"b": None}, "tool_call_status": {"b": "failed"}})
+    assert (statuses(ledger, sid), columns(ledger, sid).get("tool_call_results")) == ({"b": "failed"}, None)
 
 
 def test_a_call_that_kept_its_status_when_it_was_withdrawn_can_be_withdrawn_again(ledger):
