@@ -72,6 +72,19 @@ def test_a_log_without_its_file_is_refused_and_kept_until_the_file_is_put_back(
     assert shell.json("show", "s")["version"] == 2
 
 
+def test_the_log_of_a_lost_file_is_found_through_a_symbolic_link(shell: Shell, log: Path, tmp_path: Path) -> None:
+    content = log.read_bytes()
+    link = Shell(tmp_path / "link.db")
+    link.path.symlink_to(shell.path)
+    away = shell.path.rename(tmp_path / "away.db")
+    for command in (("list",), ("new", "why?")):
+        code, message = link.fails(*command)
+        assert (code, f"{log} is there" in message) == (12, True)
+    assert (log.read_bytes(), shell.path.exists()) == (content, False)
+    away.rename(shell.path)
+    assert link.json("show", "s")["version"] == 2
+
+
 def test_a_backup_is_restored_over_a_lost_file_and_the_log_is_kept(shell: Shell, log: Path, tmp_path: Path) -> None:
     content = log.read_bytes()
     backup = shell.path.rename(tmp_path / "monday.db")

@@ -80,24 +80,31 @@ def check_not_lost(path: Path) -> None:
 
 def is_lost(path: Path) -> bool:
     """Return True if a log with content is at its place, and the file is missing or empty."""
-    try:
-        # The log first: a process that creates the ledger now puts the file in its place before it writes a log.
-        if not path.with_name(f"{path.name}-wal").stat().st_size:
-            return False
-    except OSError as error:  # there is none; or the caller learns why when it opens the file
-        if not is_from_system(error):
-            raise
-        return False
-    return not path.exists() or path.stat().st_size == 0
+    # Once more after the log: a process that creates the ledger now puts the file in its place before it writes a log.
+    return not _has_content(path) and _has_content(_log_of(path)) and not _has_content(path)
 
 
 def lost(path: Path) -> str:
     """Return what happened to a ledger of which only the log is left."""
     state = "is empty" if path.exists() else "is missing"
     return (
-        f"The file of the ledger {path} {state}, but its write-ahead log {path}-wal is there: the file was moved, "
+        f"The file of the ledger {path} {state}, but its write-ahead log {_log_of(path)} is there: the file was moved, "
         "deleted or truncated without its log, which has rows that the file may lack. Nothing was written"
     )
+
+
+def _log_of(path: Path) -> str:
+    """Return the path of a file's log, which SQLite keeps beside the file that a symbolic link points to."""
+    return f"{os.path.realpath(path)}-wal"
+
+
+def _has_content(path: Path | str) -> bool:
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116 - Path.stat takes twice as long; every connection pays for it
+    except OSError as error:  # there is none; or the caller learns why when it opens the file
+        if not is_from_system(error):
+            raise
+        return False
 
 
 def copy(source: sqlite3.Connection, path: Path) -> None:
