@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cached_property
 
@@ -54,6 +55,7 @@ class AttachedWarehouse:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._background = BackgroundRelay(self.relay) if background else None
+        self._process = os.getpid()
 
     def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""
@@ -123,6 +125,8 @@ class AttachedWarehouse:
         try:
             status = self.status()
         except StoreRejected as error:
+            if os.getpid() == self._process:  # the file was moved or deleted, and the rows with it
+                raise
             log.warning("The rows that wait for %s were not counted: %s", self.url, error)
             return 0
         waiting = status.waiting_rows

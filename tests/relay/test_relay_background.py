@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from ledger import StoreUnavailable
+from ledger import SessionLedger, StoreRejected, StoreUnavailable
 from ledger.errors import RowsRefused
 from ledger.outbox.rows import SEQ
 from ledger.relay import ahead
@@ -134,6 +134,15 @@ def test_what_waits_after_close_is_told_with_what_cut_the_relay_off(store, caplo
     assert said % URL in caplog.text
     assert "is closed" not in caplog.text
     assert store.outbox(URL).status().last_error is None
+
+
+def test_rows_that_cannot_be_counted_are_not_taken_for_none(tmp_path):
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        ledger.create_session("ada", "q")
+        attached = AttachedWarehouse(ledger.store, f"duckdb:///{tmp_path}/w.duckdb", background=True)
+        (tmp_path / "l.db").rename(tmp_path / "away.db")
+        with pytest.raises(StoreRejected, match="was deleted, moved or replaced"):
+            attached.close(0)
 
 
 def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(store, caplog):
