@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from ledger import InvalidInput, LeaseHeld, SessionLedger
 from ledger.cli.exits import USAGE
+from ledger.stores.sqlite import respelled as earlier_spellings
 from support.shell import Shell
 
 
@@ -187,3 +189,11 @@ def test_a_ledger_opened_from_a_subfolder_ships_to_the_same_warehouse(
         assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(1,)]
     (listed,) = shell.json("warehouse", "list")["warehouses"]
     assert (listed["warehouse"], listed["shipped_rows"], listed["waiting_rows"]) == (f"duckdb:///{beside}", 2, 0)
+
+
+def test_earlier_spellings_are_not_taken_for_none_if_the_file_cannot_be_read_now(shell: Shell) -> None:
+    shell.ok("init")
+    with closing(sqlite3.connect(shell.path)) as connection:
+        connection.set_progress_handler(lambda: 1, 1)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            earlier_spellings.are_recorded(connection)

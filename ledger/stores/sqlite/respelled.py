@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from ledger.stores.sqlite.unreconciled import PREFIX
+from ledger.stores.sqlite.verify_errors import is_damage
 from ledger.warehouse.urls import duckdb_file, duckdb_url
 
 _RESPELLED = "SELECT warehouse FROM relays WHERE warehouse LIKE 'duckdb:///%/../%'"
@@ -31,8 +32,10 @@ def are_recorded(connection: sqlite3.Connection) -> bool:
     """Return True if a warehouse is recorded under a URL with ``..``."""
     try:
         return connection.execute(_RESPELLED).fetchone() is not None
-    except sqlite3.OperationalError:  # the table is gone: ``verify`` says so
-        return False
+    except sqlite3.OperationalError as error:
+        if not is_damage(error):
+            raise
+        return False  # the table is gone: ``verify`` says so
 
 
 def rename(connection: sqlite3.Connection) -> None:
