@@ -171,9 +171,12 @@ def test_a_warehouse_whose_file_is_lost_for_good_is_forgotten_and_filled_anew(sh
     assert (file.exists(), shell("status").exit_code) == (True, 0)
 
 
-def test_a_warehouse_that_was_never_shipped_to_is_not_missed(shell: Shell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_warehouse_that_was_never_shipped_to_is_not_missed(shell: Shell, tmp_path: Path, is_empty: bool) -> None:
     shell.ok("new", "How many orders?")
     shell.ok("backup", str(tmp_path / "monday.db"))
+    if is_empty:
+        (tmp_path / "never.duckdb").touch()
     never = f"duckdb:///{tmp_path}/never.duckdb"
     assert shell("restore-backup", str(tmp_path / "monday.db"), LEDGER_WAREHOUSE=never).exit_code == 0
     assert shell("status").exit_code == 0

@@ -29,6 +29,7 @@ from ledger.stores.sqlite.deletions import Deletions
 from ledger.stores.sqlite.errors import cannot, naming_copy, translate
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
+from ledger.warehouse.duckdb.creation import absence
 from ledger.warehouse.urls import duckdb_file
 
 if sys.platform != "win32":
@@ -264,9 +265,9 @@ def _verified_copy(
 
 
 def _is_missing(warehouse: str) -> bool:
-    """Return True if a warehouse's URL names a DuckDB file that does not exist."""
+    """Return True if a warehouse's URL names a DuckDB file that is missing or empty."""
     file = duckdb_file(warehouse)
-    return file is not None and not file.exists()
+    return file is not None and absence(file) is not None
 
 
 def _damaged(backup: Path, what: str) -> str:
