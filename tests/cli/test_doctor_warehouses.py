@@ -123,6 +123,16 @@ def test_a_file_damaged_where_only_some_statements_read_says_the_same_and_the_do
     assert seen == {"ok", "problem"}
 
 
+def test_a_failure_is_not_held_against_rows_that_were_recorded_after_it(shell: Shell) -> None:
+    shell.ok("new", "How many orders?")
+    shell.ok("sync")
+    with SessionLedger(shell.path) as ledger:
+        ledger.store.outbox(f"duckdb:///{shell.path.with_suffix('.duckdb')}").failed("away")
+    shell.ok("new", "How many customers?")
+    code, findings = examined(shell)
+    assert (code, "relay" in findings) == (0, False)
+
+
 def test_a_file_in_which_sessions_are_archived_is_not_to_be_deleted(shell: Shell) -> None:
     archived(shell)
     file = shell.path.with_suffix(".duckdb")

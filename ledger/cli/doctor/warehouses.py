@@ -31,9 +31,10 @@ WAIT = 1.0
 _DUCKDB, _SQLITE = b"DUCK", b"SQLite format 3\0"
 #: What is said of a file whose beginning nobody knows.
 _UNKNOWN = "it begins like the file of another program, or its beginning is damaged"
+#: Failures after the last batch that arrived, if a row that waited then waits still: a later one may be shipped soon.
 _FAILED = (
     "SELECT warehouse, last_error FROM relays WHERE failed_at > IFNULL(shipped_at, 0) "
-    "AND EXISTS (SELECT 1 FROM session_events WHERE seq > checkpoint)"
+    "AND failed_at >= (SELECT recorded_at FROM session_events WHERE seq > checkpoint ORDER BY seq LIMIT 1)"
 )
 
 
