@@ -94,7 +94,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
     It is opened as immutable, which is safe only without a WAL file. With one, the other files exist already.
     """
-    mode = READ_ONLY if path.with_name(path.name + "-wal").exists() else IMMUTABLE
+    mode = READ_ONLY if database_file.log_of(path).exists() else IMMUTABLE
     with closing(connect(path, wait=SECONDS, mode=mode)) as connection:
         yield connection
 

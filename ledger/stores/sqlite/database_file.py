@@ -38,7 +38,13 @@ READ_WRITE, READ_ONLY, IMMUTABLE = "mode=rw", "mode=ro", "mode=ro&immutable=1"
 
 def own_files(path: Path) -> list[Path]:
     """Return the paths of all files of a ledger, given the path of its database. Some may not exist."""
-    return [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+    names = (path, Path(os.path.realpath(path))) if path.is_symlink() else (path,)
+    return [name.with_name(name.name + suffix) for name in names for suffix in SUFFIXES]
+
+
+def log_of(path: Path) -> Path:
+    """Return the path of a ledger's log, which SQLite keeps beside the file that a symbolic link points to."""
+    return Path(f"{os.path.realpath(path)}-wal")
 
 
 def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
@@ -81,24 +87,19 @@ def check_not_lost(path: Path) -> None:
 def is_lost(path: Path) -> bool:
     """Return True if a log with content is at its place, and the file is missing or empty."""
     # Once more after the log: a process that creates the ledger now puts the file in its place before it writes a log.
-    return not _has_content(path) and _has_content(_log_of(path)) and not _has_content(path)
+    return not _has_content(path) and _has_content(log_of(path)) and not _has_content(path)
 
 
 def lost(path: Path) -> str:
     """Return what happened to a ledger of which only the log is left."""
     state = "is empty" if path.exists() else "is missing"
     return (
-        f"The file of the ledger {path} {state}, but its write-ahead log {_log_of(path)} is there: the file was moved, "
+        f"The file of the ledger {path} {state}, but its write-ahead log {log_of(path)} is there: the file was moved, "
         "deleted or truncated without its log, which has rows that the file may lack. Nothing was written"
     )
 
 
-def _log_of(path: Path) -> str:
-    """Return the path of a file's log, which SQLite keeps beside the file that a symbolic link points to."""
-    return f"{os.path.realpath(path)}-wal"
-
-
-def _has_content(path: Path | str) -> bool:
+def _has_content(path: Path) -> bool:
     try:
         return os.stat(path).st_size > 0  # noqa: PTH116 - Path.stat takes twice as long; every connection pays for it
     except OSError as error:  # there is none; or the caller learns why when it opens the file
@@ -170,7 +171,7 @@ class OpenFile:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
-        self._name, self._wal_name = str(path), f"{path}-wal"
+        self._name, self._wal_name = str(path), str(log_of(path))
         status = self._status()
         if status.st_nlink > 1 and not read_only:
             remove_leftovers(path, status)

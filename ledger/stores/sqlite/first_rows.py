@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.stores.sqlite.database_file import log_of
 
 T = TypeVar("T")
 #: What to do about a file that has lost all rows.
@@ -52,7 +53,7 @@ def is_lost(connection: sqlite3.Connection, path: Path) -> bool:
     """Return True if rows were recorded in a ledger, and its file has neither rows nor a log."""
     if connection.execute(_HAD_ROWS).fetchone()[0] or not connection.execute(_NOTED).fetchone()[0]:
         return False
-    log = path.with_name(f"{path.name}-wal")
+    log = log_of(path)
     return not log.exists() or log.stat().st_size == 0
 
 
@@ -60,7 +61,7 @@ def lost(path: Path) -> str:
     """Return what happened to a file that has lost all rows."""
     return (
         f"{path} has no sessions, but sessions were recorded in its ledger: it was copied without the write-ahead log "
-        f"beside it ({path.name}-wal), as cp and rsync copy a ledger in use, or the log was deleted"
+        f"beside it ({log_of(path).name}), as cp and rsync copy a ledger in use, or the log was deleted"
     )
 
 

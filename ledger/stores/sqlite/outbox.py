@@ -22,6 +22,7 @@ from ledger.outbox.rows import Row
 from ledger.stores.sqlite import read, unreconciled
 from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.database_file import log_of
 from ledger.stores.sqlite.errors import damaged
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
 from ledger.stores.sqlite.rows import whole_events
@@ -352,7 +353,7 @@ class SqliteOutbox:
 
 def disk_bytes(path: Path) -> int:
     """Return the size of a store on disk, in bytes, including its WAL."""
-    files = (path, path.with_name(f"{path.name}-wal"))
+    files = (path, log_of(path))
     return sum(file.stat().st_size for file in files if file.exists())
 
 

@@ -23,7 +23,7 @@ from ledger.model.findings import Finding
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import first_rows, read, search_index
 from ledger.stores.sqlite.connections import ATTEMPTS, Connection
-from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, OpenFile
+from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, OpenFile, log_of
 from ledger.stores.sqlite.migrations import MIGRATIONS
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
@@ -39,7 +39,7 @@ def why_read_only(path: Path) -> str | None:
         return None
     if not os.access(path, os.W_OK):
         return "this user may not write the file"
-    if not os.access(path.parent, os.W_OK) and not _log(path).exists():
+    if not os.access(path.parent, os.W_OK) and not log_of(path).exists():
         return "this user may not write its folder"
     return None
 
@@ -153,26 +153,22 @@ class ReadOnlyStore(SqliteStore):
                 "and is whole only when SQLite has undone that write in the file. Open the ledger once where it can be "
                 "written; or copy it with its journal to a folder of yours, and open the copy."
             )
-        if code == sqlite3.SQLITE_CANTOPEN and _log(self.path).exists() and os.access(self.path, os.R_OK):
+        if code == sqlite3.SQLITE_CANTOPEN and log_of(self.path).exists() and os.access(self.path, os.R_OK):
             return StoreRejected(
-                f"The ledger {self.path} has a write-ahead log, {_log(self.path).name}, for which SQLite needs a file "
-                "beside it, and it cannot write one there. Copy the ledger with its log to a folder of yours, and open "
-                "the copy."
+                f"The ledger {self.path} has a write-ahead log, {log_of(self.path).name}, for which SQLite needs a "
+                "file beside it, and it cannot write one there. Copy the ledger with its log to a folder of yours, and "
+                "open the copy."
             )
         return super()._error(error)
 
 
-def _log(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
 def _journal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-journal")
+    return Path(f"{os.path.realpath(path)}-journal")
 
 
 def _has_log(path: Path) -> bool:
     """Return True if a log or a journal of an unfinished write is beside a file, so that SQLite's locks apply."""
-    return _log(path).exists() or _is_hot(_journal(path))
+    return log_of(path).exists() or _is_hot(_journal(path))
 
 
 def _is_hot(journal: Path) -> bool:

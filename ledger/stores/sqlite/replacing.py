@@ -24,7 +24,7 @@ from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.instants import from_micros
 from ledger.stores.base import Unreconciled
 from ledger.stores.sqlite import deletions, read, tombstones, unreconciled
-from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, own_files
+from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, log_of, own_files
 from ledger.stores.sqlite.deletions import Deletions
 from ledger.stores.sqlite.errors import cannot, naming_copy, translate
 from ledger.stores.sqlite.schema import check_ledger
@@ -370,7 +370,7 @@ def _free_name(path: Path, now: datetime) -> Path:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Context manager that opens a database to read it, and creates no file beside it unless it has a log."""
-    mode = READ_ONLY if _beside(path, "-wal").exists() else IMMUTABLE
+    mode = READ_ONLY if log_of(path).exists() else IMMUTABLE
     with closing(connect(path, wait=WAIT, mode=mode)) as connection:
         yield connection
 

@@ -356,7 +356,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         no commit can do that.
         """
         try:
-            if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
+            if not database_file.log_of(self.path).stat().st_size:
                 return False
             busy = self._read(self._checkpoint)
         except (OSError, LedgerError) as error:  # the caller raises the error that was first
