@@ -79,16 +79,14 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
 
     try:
         check_file_apart(ledger, path)
+        if found := absence(path):
+            return _absent(path, archived, ledger, found)
         status = path.stat()
     except ConfigurationError as error:
         return Finding("duckdb", PROBLEM, str(error), "give the warehouse a file of its own")
-    except (FileNotFoundError, NotADirectoryError):
-        return _absent(path, archived, ledger, "does not exist")
     except OSError as error:
         remedy = f"correct the URL, or run as a user who may open the folder {path.parent}"
         return Finding("duckdb", PROBLEM, f"{path} cannot be examined: {error.strerror}", remedy)
-    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        return _absent(path, archived, ledger, "is empty")
     foreign = _foreign(path, status)
     if foreign is not None:
         remedy = "correct the warehouse's URL (LEDGER_WAREHOUSE), and leave what it names as it is"
