@@ -60,12 +60,12 @@ def whole_file(path: Path, *, private: bool = False, replace: bool = True) -> It
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Context manager that adds the path to an error of a write."""
+def _named(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Context manager that names the path in an error of a write, which names no file or the temporary one."""
     try:
         yield
     except OSError as error:
-        if error.errno in _ON_DISK and error.filename is None:
+        if (error.filename is None and error.errno in _ON_DISK) or (part and str(error.filename) == str(part)):
             error.filename = str(path)
         raise
 
@@ -110,8 +110,8 @@ def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> It
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     remove_leftovers(path)
     part, descriptor = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}"), -1
-    try:
-        with _named(path):
+    with _named(path, part):
+        try:
             while descriptor < 0 or not part.exists():  # another process may take it for abandoned before it is locked
                 descriptor = _closed(descriptor)
                 descriptor = _open_locked(part, _mode(path, private))
@@ -121,9 +121,9 @@ def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> It
                 descriptor = _closed(descriptor)
             _put_in_place(part, path, replace)
             _sync_directory(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-        _closed(descriptor)
+        finally:
+            part.unlink(missing_ok=True)
+            _closed(descriptor)
 
 
 def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:

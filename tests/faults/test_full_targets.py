@@ -10,11 +10,11 @@ import pytest
 
 from support.shell import Shell
 
-#: Runs a command with a file system of 200 kB in the folder `small`.
+#: Runs a command with a file system in the folder `small`, of which options are given.
 SMALL = """
 import subprocess, sys
 from ledger.cli.app import ledger
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", sys.argv.pop(1)], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", sys.argv.pop(1), "tmpfs", "small"], check=True)
 ledger()
 """
 
@@ -37,7 +37,7 @@ def test_the_file_that_has_no_space_is_named(
     (tmp_path / "small").mkdir()
     arguments = ["--url", shell.url, *command] if command[0] != "--url" else command
     done = subprocess.run(
-        [*unshared, sys.executable, "-c", SMALL, "small", *arguments],
+        [*unshared, sys.executable, "-c", SMALL, "size=200k", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -47,6 +47,19 @@ def test_the_file_that_has_no_space_is_named(
     assert done.returncode in (21, 30)
     assert says in done.stderr
     assert "The ledger" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [("nr_inodes=1", "No space left on device"), ("ro", "Read-only file system")]
+)
+def test_a_file_that_cannot_be_created_is_named_and_not_the_temporary_one(
+    shell: Shell, tmp_path: Path, unshared: list[str], option: str, says: str
+) -> None:
+    shell.ok("new", "q")
+    (tmp_path / "small").mkdir()
+    command = [*unshared, sys.executable, "-c", SMALL, option, "--url", shell.url, "export", "-o", "small/e.jsonl"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"{tmp_path}/small/e.jsonl: {says}." in done.stderr) == (30, True)
 
 
 def test_an_export_to_a_full_device_names_it(shell: Shell) -> None:
