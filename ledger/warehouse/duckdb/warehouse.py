@@ -174,10 +174,9 @@ class DuckDBWarehouse:
         if absence(self.path) is not None:
             return False
         with self._reader() as connection:
-            exists = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").rows
-            return bool(exists) and connection.execute("SELECT digest FROM catalog_state").rows == [
-                (_catalog_digest(),)
-            ]
+            if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").rows:
+                return False
+            return connection.execute("SELECT digest FROM catalog_state").rows == [(_catalog_digest(),)]
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
