@@ -321,13 +321,13 @@ class SessionStore:
     def _message(self, recorded: Recorded) -> Message:
         # Other programs may record any JSON in both.
         metadata = dict(_object_in(recorded.metadata, "metadata"))
-        sent_at = None
+        sent_at = recorded.occurred_at  # of a message that the SDK added, or that was erased
         with suppress(InvalidInput, KeyError):
             sent_at = from_text(metadata["timestamp"])
             del metadata["timestamp"]
         payload = _object_in(recorded.payload, "payload")
         parts = {name: self._typed(name, payload.get(name), recorded) for name in self._types}
-        # Not validated: an erased message has no role and no content, and one added by the SDK has no timestamp.
+        # Not validated: an erased message has no role and no content.
         return Message.model_construct(
             role=recorded.role,
             content=recorded.content or "",

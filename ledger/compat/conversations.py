@@ -18,6 +18,7 @@ from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_o
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
 from ledger.model.fields import Role
+from ledger.model.fold import Origin
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
@@ -56,8 +57,8 @@ class ConversationMessage:
     message_id: str = ""
 
     @classmethod
-    def of(cls, session_id: str, message: Message, created_at: datetime | None) -> Self:
-        """Convert a message of the ledger to a message of the chat ``session_id``, with the given time."""
+    def of(cls, session_id: str, message: Message) -> Self:
+        """Convert a message of the ledger to a message of the chat ``session_id``."""
         error = message.error
         text = error.get("message") if isinstance(error, Mapping) else error
         return cls(
@@ -70,7 +71,7 @@ class ConversationMessage:
             error is not None,
             None if text in (None, "", True) else str(text),
             message.metadata,
-            created_at,
+            message.occurred_at,
             message.message_id,
         )
 
@@ -190,8 +191,7 @@ class ConversationService:
             return None
         if not include_messages:
             return ConversationSession.of(session)
-        times = await self._times(view, session_id)
-        messages = [ConversationMessage.of(session_id, it, times.get(it.version)) for it in session.messages]
+        messages = [ConversationMessage.of(session_id, it) for it in session.messages]
         return ConversationSession.of(session, messages)
 
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
@@ -255,10 +255,11 @@ class ConversationService:
             metadata=message_metadata,
             **envelope,
         )
-        (event,) = await ledger.history(session_id, after=done.version - 1, limit=1)
-        parts = (spoken, content, tools_used, processing_time_ms, token_count, error, message_metadata)
-        message = Message(done.event_id, done.version, *parts)
-        return ConversationMessage.of(session_id, message, event.occurred_at)
+        found = await ledger.history(session_id, after=done.version - 1, limit=1)
+        event = next(it for it in found if it.event_id == done.event_id)  # in BigQuery two may have the same version
+        written = next(it for it in event.changes if it.field == "message")
+        message = Message.from_value(written.key, event.version, written.value, Origin.of(event))
+        return ConversationMessage.of(session_id, message)
 
     async def get_user_sessions(
         self, user: Any, limit: int = LISTED, active_only: bool = True, *, after: str | None = None
@@ -318,8 +319,3 @@ class ConversationService:
 
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
-
-    @staticmethod
-    async def _times(ledger: AsyncSessionLedger, session_id: str) -> dict[int, datetime]:
-        """Return the time of each event of a session, by version."""
-        return {event.version: event.occurred_at for event in await ledger.history(session_id)}

@@ -12,11 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ledger.model.dict_form import DictForm
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.values import decode
+
+
+class Origin(NamedTuple):
+    """Who wrote a value and when: columns of the event. Times are in UTC."""
+
+    actor: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, event: RecordedEvent) -> Origin:
+        """Return the origin of the values that an event writes."""
+        return cls(event.actor, event.occurred_at, event.recorded_at)
 
 
 class RegisterValue(NamedTuple):
@@ -25,11 +39,20 @@ class RegisterValue(NamedTuple):
     Attributes:
         text: Canonical JSON text; None if the value was erased.
         version, event_id: The event that wrote it.
+        origin: Actor and times of that event, if the register is a message. None for all others, whose origin the
+            stores would have to look up at each read of a state.
     """
 
     text: str | None
     version: int
     event_id: str
+    origin: Origin | None = None
+
+    @classmethod
+    def written(cls, change: RecordedChange, event: RecordedEvent) -> RegisterValue:
+        """Return the value that a change of an event writes."""
+        origin = Origin.of(event) if change.field == "message" else None
+        return cls(change.text, event.version, event.event_id, origin)
 
     @property
     def value(self) -> Any:
@@ -89,19 +112,18 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
         events: Events of one session, in any order; duplicates have no effect.
         at_version: Ignore events after this version; None for all.
     """
-    last: dict[Register, tuple[tuple[int, str], RecordedChange]] = {}
+    last: dict[Register, tuple[RecordedEvent, RecordedChange]] = {}
     for event in events:
         if at_version is not None and event.version > at_version:
             continue
-        position = (event.version, event.event_id)
         for change in event.changes:
             register = (change.field, change.key)
             held = last.get(register)
-            if held is None or held[0] < position:
-                last[register] = (position, change)
+            if held is None or held[0].position < event.position:
+                last[register] = (event, change)
     return {
-        register: RegisterValue(change.text, version, event_id)
-        for register, ((version, event_id), change) in last.items()
+        register: RegisterValue.written(change, event)
+        for register, (event, change) in last.items()
         if not change.removed
     }
 

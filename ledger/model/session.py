@@ -8,17 +8,18 @@ fields are defined in ``ledger.model.fields``, and a test compares the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
 import orjson
 
 from ledger.errors import CorruptEvent, MessagesNotRead
+from ledger.model.call_times import CallTimes
 from ledger.model.dict_form import DictForm
 from ledger.model.display import html_of_object
 from ledger.model.fields import FIELDS, Role, ToolStatus
-from ledger.model.fold import Register, RegisterValue, State
+from ledger.model.fold import Origin, Register, RegisterValue, State
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import status_at
 from ledger.model.names import did_you_mean
@@ -72,6 +73,9 @@ class Message(DictForm):
 
     Attributes:
         role: A role, or ``erased`` if the value was erased, as it may be in an imported session.
+        actor: The user or program that wrote the message.
+        occurred_at: Time of the message by the writer's clock, in UTC.
+        recorded_at: Time at which the message was recorded, in UTC.
     """
 
     message_id: str
@@ -84,15 +88,18 @@ class Message(DictForm):
     error: Any = None
     metadata: Any = None
     payload: Any = None
+    actor: str | None = field(kw_only=True)
+    occurred_at: datetime = field(kw_only=True)
+    recorded_at: datetime = field(kw_only=True)
 
     @classmethod
-    def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None) -> Message:
+    def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None, origin: Origin) -> Message:
         """Return the message for a recorded value.
 
         If the value was erased, the message has the role ``erased`` and no content.
         """
         if value is None:
-            return cls(message_id, version, "erased", None)
+            value = _ERASED
         if not isinstance(value, Mapping):
             raise CorruptEvent(
                 f"The message {message_id!r} of version {version} is stored as {type(value).__name__}, not as an "
@@ -111,14 +118,19 @@ class Message(DictForm):
             get("error"),
             get("metadata"),
             get("payload"),
+            actor=origin.actor,
+            occurred_at=origin.occurred_at,
+            recorded_at=origin.recorded_at,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the message as a JSON object with a key for each part, as ``ledger show --json`` prints it."""
         parts = {part: getattr(self, part) for part in MESSAGE_PARTS}
-        return {"message_id": self.message_id, "version": self.version, **parts}
+        times = {"occurred_at": to_text(self.occurred_at), "recorded_at": to_text(self.recorded_at)}
+        return {"message_id": self.message_id, "version": self.version, **parts, "actor": self.actor, **times}
 
 
+_ERASED: Mapping[str, Any] = {"role": "erased"}
 #: The parts of a recorded message, in the order of ``Message``.
 MESSAGE_PARTS = (
     *("role", "content", "tools_used", "processing_time_ms", "token_count", "error", "metadata", "payload"),
@@ -135,6 +147,8 @@ class ToolCall(DictForm):
         result: Any JSON value; None if there is no result, see ``has_result``.
         has_result: True if a result was recorded.
         definition: The planned call, as recorded.
+        times: When the call started and finished. None in ``Session.calls``, which are read from the state alone;
+            ``SessionLedger.get_tool_calls`` reads them.
     """
 
     call_id: str
@@ -143,11 +157,16 @@ class ToolCall(DictForm):
     result: Any
     has_result: bool
     definition: dict[str, Any]
+    times: CallTimes | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the call as a JSON object. It has the key ``result`` only if a result was recorded."""
+        """Return the call as a JSON object.
+
+        It has the key ``result`` only if a result was recorded, and those of ``times`` only if they were read.
+        """
         parts = {name: getattr(self, name) for name in ("call_id", "name", "status", "definition")}
-        return parts | ({"result": self.result} if self.has_result else {})
+        parts |= {"result": self.result} if self.has_result else {}
+        return parts | ({} if self.times is None else self.times.to_dict())
 
 
 class _Part(Generic[T]):
@@ -322,7 +341,7 @@ class Session(DictForm, Mapping[str, Any]):
                 f"get_messages({self.session_id!r}), or with get_session({self.session_id!r}, messages=True)."
             )
         registers = [(register[1], self._state[register]) for register in self._registers("message")]
-        messages = [Message.from_value(key, held.version, self._decoded(held)) for key, held in registers]
+        messages = [self._message(key, held) for key, held in registers]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
 
     @_Part
@@ -428,6 +447,11 @@ class Session(DictForm, Mapping[str, Any]):
         except CorruptEvent as error:
             message = f"Session {self.session_id}, version {held.version}: {error}"
             raise CorruptEvent(message, session_id=self.session_id, version=held.version) from error
+
+    def _message(self, key: str, held: RegisterValue) -> Message:
+        if held.origin is None:
+            raise CorruptEvent(f"The store did not give actor and times of message {key!r} (RegisterValue.origin).")
+        return Message.from_value(key, held.version, self._decoded(held), held.origin)
 
     def _registers(self, field: str) -> list[Register]:
         return [register for register in self._state if register[0] == field]

@@ -20,7 +20,7 @@ from ledger.model.page import Page
 from ledger.model.queries import OrderBy, SearchQuery, SessionQuery
 from ledger.model.seals import Seal
 from ledger.model.search import Match
-from ledger.model.session import Head, Message, Session
+from ledger.model.session import Head, Message, Session, ToolCall
 from ledger.outbox.contract import DeadLetter, RelayCheckpoint, RelayStatus
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.outbox.rows import Row
@@ -432,6 +432,9 @@ class LedgerMethods:
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
     ) -> Session | None:
         """Return the state of a session, or None if the session does not exist; see also ``require_session``."""
+
+    async def get_tool_calls(self, session_id: str) -> list[ToolCall]:
+        """Return the tool calls of a session in their order, with the times at which they started and finished."""
 
     async def grant_access(
         self, session_id: str, user_id: str, access: AccessLevel, **envelope: Unpack[Envelope]

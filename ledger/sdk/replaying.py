@@ -100,7 +100,7 @@ class Replayed:
             if change.removed:
                 live.pop(register, None)
             else:
-                live[register] = RegisterValue(change.text, event.version, event.event_id)
+                live[register] = RegisterValue.written(change, event)
 
 
 class _PersistentState(Mapping[Register, RegisterValue]):

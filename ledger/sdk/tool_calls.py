@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Unpack
 
+from ledger.model.call_times import CallTimes, call_times
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import ToolStatus
 from ledger.model.fold import State
+from ledger.model.session import ToolCall
 from ledger.model.tool_calls import call_id_of
 from ledger.model.values import check_text
-from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
+from ledger.sdk.reading import Reading
 
 
-class ToolCalls(CommandBase):
+class ToolCalls(Reading):
     """Mixin class: tool calls of a session."""
 
     def update_tool_call_status(
@@ -49,6 +52,25 @@ class ToolCalls(CommandBase):
             return call if result is UNSET else [*call, Change("tool_call_result", call_id, result)]
 
         return self._derive(session_id, "tool_call.updated", changes, envelope)
+
+    def get_tool_calls(self, session_id: str) -> list[ToolCall]:
+        """Return the tool calls of a session in their order, with the times at which they started and finished.
+
+        The times are those of the events that changed the status of a call, so the whole history is read.
+        ``Session.calls`` has the calls without their times.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            CorruptEvent, UpcastMissing: A row cannot be read.
+
+        Source: sql/views/tool_calls.sql has the same columns.
+        """
+        session = self._require(session_id)
+        times = call_times(event for event in self.history(session_id) if event.version <= session.version)
+        return [replace(call, times=times.get(call.call_id, CallTimes())) for call in session.calls]
 
     def is_session_complete(self, session_id: str) -> bool:
         """Return True if the session has at least one tool call and all of them are completed.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ledger.errors import InvalidInput
 from ledger.model.events import LAST_VERSION, RecordedEvent
-from ledger.model.fold import RegisterValue, State, fold
+from ledger.model.fold import Origin, RegisterValue, State, fold
 from ledger.model.ids import created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
@@ -220,7 +220,8 @@ class Projection:
         page = {"after_version": after[0], "after_key": after[1], "at_most": at_most, "newest": newest}
         rows = self._ask("read_messages", {**_day_of(session_id, created_at), **page})
         messages = [
-            Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows
+            Message.from_value(key, version, None if text is None else decode(text), Origin(*origin))
+            for key, version, text, *origin in rows
         ]
         return messages[::-1] if newest else messages
 
@@ -324,7 +325,7 @@ class Projection:
     def _state(self, rows: Sequence[StateRow], until: int, at: datetime, with_messages: bool) -> State:
         if all(row.schema_version == self._upcast.current for row in rows):
             return {
-                (row.field, row.key): RegisterValue(canonical_text(row.text), row.version, row.event_id)
+                (row.field, row.key): RegisterValue(canonical_text(row.text), row.version, row.event_id, row.origin)
                 for row in rows
                 if not row.removed and (with_messages or row.field != "message")
             }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent
 from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.fold import Origin
 from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.outbox import columns
@@ -34,6 +35,14 @@ class StateRow(NamedTuple):
     store_id: str
     event_hash: str | None
     updated_at: datetime
+    actor: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+    @property
+    def origin(self) -> Origin | None:
+        """The origin of the value, if it is a message."""
+        return Origin(self.actor, self.occurred_at, self.recorded_at) if self.field == "message" else None
 
 
 class HeadRow(NamedTuple):

@@ -10,7 +10,10 @@
 SELECT
   key,
   version,
-  IF(value IS NULL, NULL, TO_JSON_STRING(value)) AS text
+  IF(value IS NULL, NULL, TO_JSON_STRING(value)) AS text,
+  actor,
+  occurred_at,
+  recorded_at
 FROM `${project}.${dataset}.session_state`(@session_id, @first_day, @next_day, NULL)
 WHERE field = 'message'
   AND (version > @after_version OR (version = @after_version AND key > @after_key))

@@ -23,6 +23,9 @@ WITH
       schema_version,
       store_id,
       event_hash,
+      actor,
+      occurred_at,
+      recorded_at,
       MAX(recorded_at) OVER (PARTITION BY created_at, session_id) AS updated_at
     FROM `${project}.${dataset}.session_events`
     WHERE session_id IN UNNEST(@session_ids)
@@ -49,7 +52,10 @@ SELECT
   schema_version,
   store_id,
   event_hash,
-  updated_at
+  updated_at,
+  actor,
+  occurred_at,
+  recorded_at
 FROM last_writes
 WHERE TRUE
 QUALIFY @with_messages

@@ -22,6 +22,7 @@
 --   error JSON: The error, if the message reports one
 --   metadata JSON: Any object of the caller
 --   payload JSON: Any value of the caller
+--   day DATE: Day on which the message was recorded, in UTC
 --   version INT64: The version that wrote the message
 --   actor STRING
 --   occurred_at TIMESTAMP
@@ -42,6 +43,7 @@ SELECT
   JSON_QUERY(value, '$.error') AS error,
   JSON_QUERY(value, '$.metadata') AS metadata,
   JSON_QUERY(value, '$.payload') AS payload,
+  DATE(recorded_at) AS day,
   version,
   actor,
   occurred_at,

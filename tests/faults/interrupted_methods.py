@@ -167,6 +167,7 @@ METHODS: dict[str, Method] = {
     "get_grants": _reads(lambda c: c.ledger.get_grants(c.session)),
     "get_messages": _reads(lambda c: c.ledger.get_messages(c.session, last=3)),
     "get_or_create_session": _reads(lambda c: c.ledger.get_or_create_session("ada", f"k{c.event_id}")),
+    "get_tool_calls": _reads(lambda c: c.ledger.get_tool_calls(c.session)),
     "get_session": _reads(lambda c: c.ledger.get_session(c.session, messages=True)),
     "grant_access": Method(lambda c: c.ledger.grant_access(c.session, "bob", "read", **c.envelope)),
     "history": _reads(lambda c: list(c.ledger.history(c.session))),

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ledger import Change, MessagesNotRead, Session
 from ledger.model.fields import FIELDS
-from ledger.model.fold import Written, fold
+from ledger.model.fold import Origin, Written, fold
 from ledger.model.session import COLUMNS, Head
 from ledger.testing import START, recorded
 
@@ -159,7 +159,7 @@ def test_messages_stand_in_the_order_of_their_versions():
 
 
 def test_an_erased_message_keeps_its_place():
-    state = {("message", "m"): Written(None, 3, "e")}
+    state = {("message", "m"): Written(None, 3, "e", Origin("ada", START, START))}
     (message,) = Session(HEAD, state, with_messages=True).messages
     assert (message.role, message.content, message.version) == ("erased", None, 3)
 

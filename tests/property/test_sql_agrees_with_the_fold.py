@@ -18,6 +18,7 @@ from support import histories as h
 from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
 
 WIDE = ", ".join(COLUMNS)
+CALL = "position, name, description, status, has_result, result, message_id"
 VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
     "session_fields": ("session_id, field, key, value, version, event_id", h.expected_fields),
     "session_history": (
@@ -27,7 +28,7 @@ VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
     "sessions": (WIDE, h.expected_sessions),
     "session_versions": (WIDE, h.expected_versions),
     "tool_calls": (
-        "session_id, call_id, position, name, description, status, has_result, result, message_id",
+        f"session_id, call_id, {CALL}, started_at, finished_at, latency_ms, retry_count",
         h.expected_calls,
     ),
     "model_calls": (

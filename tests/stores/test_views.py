@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ledger.stores.sqlite.views import VIEWS
 from ledger.testing import START, CountedIds, SetClock
 from support.older_files import copy_sessions
 
-SHARED = ("sessions", "messages", "tool_calls", "session_history")
+SHARED = ("sessions", "messages", "tool_calls", "model_calls", "session_history")
 SHELL = shutil.which("sqlite3")
 
 
@@ -84,6 +84,14 @@ def fill(ledger: SessionLedger) -> None:
     )
     ledger.update_session("full", {"tool_call_results": {"search": {"a": [1, 2.5]}, "c-é": None, "loose": "no call"}})
     ledger.update_session("full", {"tool_call_status": {"search": "completed", "c-é": "running"}})
+    ledger.update_session("full", {"tool_call_status": {"c-é": "failed"}})
+    for status in ("failed", "running", "completed"):
+        ledger.update_session("full", {"tool_call_status": {"c-é": status}})
+    for number in (1, 2.5):
+        tokens = {"input_tokens": 2**62, "output_tokens": 3, "message_id": "m", "provider": "p", "operation": "chat"}
+        ledger.record_model_call("full", "m-ü", cost_usd=number, duration_ms=number, **tokens)
+    ledger.record_model_call("full", "m", call_id="a", error={"type": "T", "message": "x"}, finish_reason="stop")
+    ledger.update_session("full", {"model_call": {"a": {"model": "n", "error": {"type": "T", "message": "x"}}}})
     ledger.update_session("full", {"strategy": {"plan": ["x"]}, "response_plan": {}, "summary": "first"})
     ledger.update_session("full", {"summary": "second", "title": None})
     for number, content in enumerate(["", 7, 2.5, True, False, None, {"k": "v"}, [], "7"]):
@@ -107,6 +115,8 @@ def in_python(value: Any, kind: str) -> Any:
         return None
     if kind == "TIMESTAMP":
         return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+    if kind == "DATE":
+        return date.fromisoformat(value)
     if kind == "BOOL":
         return {0: False, 1: True}[value]
     return json.loads(value) if kind in ("JSON", "ARRAY<STRING>") else value

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ledger.model.call_times import CallTimes, call_times
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.session import Head, Message, Session
@@ -195,13 +196,19 @@ def expected_versions(item: History) -> list[tuple[Any, ...]]:
 
 def expected_calls(item: History) -> list[tuple[Any, ...]]:
     """Rows of ``tool_calls``."""
+    times = call_times(expected_events(item))
     return [
         (
             *(item.session_id, call.call_id, position, call.name, call.definition.get("description"), call.status),
             *(call.has_result, call.result, call.definition.get("message_id")),
+            *_times(times.get(call.call_id, CallTimes())),
         )
         for position, call in enumerate(session_at(item.events).calls, 1)
     ]
+
+
+def _times(of: CallTimes) -> tuple[Any, ...]:
+    return of.started_at, of.finished_at, of.latency_ms, of.retry_count
 
 
 def expected_messages(item: History) -> list[tuple[Any, ...]]:

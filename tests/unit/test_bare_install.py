@@ -48,6 +48,7 @@ WORKING = [
     "tag {sid} weekly",
     "score {sid} quality 5",
     "model-call {sid} gemini-2.5-flash --input-tokens 5",
+    "tool-calls {sid}",
     "remove-message {sid} m1",
     "grant {sid} bob read",
     "revoke {sid} bob",

@@ -25,6 +25,7 @@ from ledger.cli.output.tables import (
     table_of,
 )
 from ledger.cli.output.text import one_line, plain, safe, shown
+from ledger.model.call_times import CallTimes
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
@@ -201,13 +202,25 @@ def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
     return Group(name, *lines)
 
 
+def show_tool_calls(calls: Sequence[ToolCall]) -> None:
+    """Print the tool calls of a session, with their times."""
+    emit(calls_table(calls) if calls else plain("No tool calls."))
+
+
 def calls_table(calls: Sequence[ToolCall]) -> Table:
-    """Return a table with the name, status and result of each tool call."""
-    table = table_of("call", "status", "result")
+    """Return a table with the name, status and result of each tool call, and with its times if they were read."""
+    timed = any(call.times is not None for call in calls)
+    table = table_of("call", "status", *(("started", ">took", ">retries") if timed else ()), "result")
     for call in calls:
         name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
         result = shortened(shown(call.result), 300) if call.has_result else ""
-        table.add_row(plain(shortened(name, 60)), plain(call.status, STYLES.get(call.status, "")), cut(plain(result)))
+        cells = [plain(shortened(name, 60)), plain(call.status, STYLES.get(call.status, ""))]
+        if timed:
+            times = call.times or CallTimes()
+            cells.append(plain("" if times.started_at is None else when(times.started_at)))
+            cells.append(plain("" if times.latency_ms is None else f"{times.latency_ms:,.0f} ms"))
+            cells.append(plain(str(times.retry_count)))
+        table.add_row(*cells, cut(plain(result)))
     return table
 
 
@@ -262,7 +275,7 @@ def _section(name: str, value: Any) -> list[RenderableType]:
 
 
 def _message(message: Message) -> list[RenderableType]:
-    notes = [f"version {message.version}"]
+    notes = [f"version {message.version}, {when(message.occurred_at)}{f' by {message.actor}' if message.actor else ''}"]
     if message.tools_used:
         notes.append("tools: " + ", ".join(map(shown, message.tools_used)))
     if message.token_count is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ledger.model.values import canonical
@@ -24,11 +24,13 @@ class Migration(NamedTuple):
         name: The migration's number and its subject, for example ``001_events``.
         statements: The SQL statements, which are executed one by one.
         fill: Function that is called after the statements, and computes what SQL cannot; None if there is no such.
+        takes: Names that the file's views have from here on. A view of the user's own that has such a name is renamed.
     """
 
     name: str
     statements: tuple[str, ...]
     fill: Callable[[sqlite3.Connection], None] | None = None
+    takes: Collection[str] = ()
 
 
 EVENTS = Migration(
@@ -327,7 +329,7 @@ def _reindex_other_forms(connection: sqlite3.Connection) -> None:
 NORMAL_FORM = Migration("012_normal_form", (), _reindex_other_forms)
 
 # Views for people's own tools. A change of a view is a new migration, which drops the view and creates it again.
-VIEWS = Migration("013_views", views.creating(views.VIEWS_OF_013))
+VIEWS = Migration("013_views", views.creating(views.VIEWS_OF_013), takes=views.VIEWS_OF_013)
 
 # When a session was purged that a warehouse must still delete; NULL if an earlier release purged it.
 PURGED_AT = Migration("014_purged_at", ("ALTER TABLE deleted_sessions ADD COLUMN purged_at INTEGER",))
@@ -365,7 +367,14 @@ IDEMPOTENCY_KEY = Migration(
     ),
 )
 
+# Times and retries of tool calls, the day of messages, and the calls of language models.
+TIMES_AND_MODEL_CALLS = Migration(
+    "017_times_and_model_calls",
+    views.creating({name: views.VIEWS[name] for name in ("tool_calls", "messages", "model_calls")}),
+    takes=("model_calls",),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY),
+    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY, TIMES_AND_MODEL_CALLS),
 )

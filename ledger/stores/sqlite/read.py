@@ -10,8 +10,8 @@ from itertools import chain
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedEvent
-from ledger.model.fold import RegisterValue, State, fold
-from ledger.model.instants import to_micros
+from ledger.model.fold import Origin, RegisterValue, State, fold
+from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
@@ -31,13 +31,15 @@ _COLUMNS = columns.sql_list()
 _REGISTERS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
 #: Query for the head and then for the registers. Two ranges select all fields but ``message``; no message is read.
 _LATEST = f"{HEAD}1 UNION ALL {_REGISTERS} AND field < 'message' UNION ALL {_REGISTERS} AND field > 'message'"
-_MESSAGE_REGISTERS = (
-    "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), NULL "
+#: The same with the messages. They have two columns more, since a message has an origin.
+_LATEST_WITH_MESSAGES = (
+    f"SELECT *, NULL, NULL FROM ({_LATEST}) UNION ALL "  # noqa: S608
+    "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), e.actor, e.occurred_at, e.recorded_at "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ?1 AND s.field = 'message'"
 )
 _MESSAGES = (
-    "SELECT s.key, s.version, COALESCE(s.value, e.value) "
+    "SELECT s.key, s.version, COALESCE(s.value, e.value), e.actor, e.occurred_at, e.recorded_at "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ? AND s.field = 'message' "
 )
@@ -133,14 +135,19 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     Raises:
         SessionArchived: The session's rows are only in a warehouse.
     """
-    statement = f"{_LATEST} UNION ALL {_MESSAGE_REGISTERS}" if with_messages else _LATEST
-    rows = connection.execute(statement, (session_id,)).fetchall()
+    rows = connection.execute(_LATEST_WITH_MESSAGES if with_messages else _LATEST, (session_id,)).fetchall()
     if not rows:
         return None
-    head = checked_head(session_id, rows[0])
-    state = {
-        (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
-    }
+    head = checked_head(session_id, rows[0][: len(HeadRow._fields)])
+    if with_messages:
+        state = {
+            (field, key): RegisterValue(text, version, event_id, _origin(*times) if field == "message" else None)
+            for field, key, version, event_id, text, *times in rows[1:]
+        }
+    else:
+        state = {
+            (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
+        }
     try:
         "".join(chain.from_iterable(state))  # the cheapest way to find one that is no text
     except TypeError as error:
@@ -311,5 +318,11 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
-def _message(key: str, version: int, text: str | None) -> Message:
-    return Message.from_value(key, version, None if text is None else decode(text))
+def _message(key: str, version: int, text: str | None, actor: str | None, occurred: int, recorded: int) -> Message:
+    value = None if text is None else decode(text)
+    return Message.from_value(key, version, value, _origin(actor, occurred, recorded))
+
+
+def _origin(actor: str | None, occurred_at: int, recorded_at: int) -> Origin:
+    recorded = from_micros(recorded_at)
+    return Origin(actor, recorded if occurred_at == recorded_at else from_micros(occurred_at), recorded)

@@ -12,8 +12,8 @@ from datetime import datetime
 from ledger.errors import ConfigurationError
 from ledger.model.events import SCHEMA_VERSION
 from ledger.model.instants import to_micros
-from ledger.stores.sqlite import replaced_views, views
-from ledger.stores.sqlite.migrations import MIGRATIONS, MIGRATIONS_TABLE, VIEWS
+from ledger.stores.sqlite import replaced_views
+from ledger.stores.sqlite.migrations import MIGRATIONS, MIGRATIONS_TABLE
 
 #: "LEDG" in ASCII.
 APPLICATION_ID = 0x4C454447
@@ -66,8 +66,7 @@ def migrate(
 def _run_migrations(connection: sqlite3.Connection, path: str, version: int, upto: int) -> None:
     # Not within the block of ``migrate``: CPython 3.13.0 excludes the jump at a loop's end from a try block.
     for migration in MIGRATIONS[version:upto]:
-        if migration is VIEWS:
-            replaced_views.rename(connection, path, views.VIEWS)
+        replaced_views.rename(connection, path, migration.takes, migration.name[:3])
         for statement in migration.statements:
             connection.execute(statement)
         if migration.fill is not None:

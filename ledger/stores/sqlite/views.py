@@ -1,10 +1,10 @@
 """SQL views in the embedded store's file, for people's own tools: the sqlite3 shell, Datasette, any SQLite client.
 
-``sessions``, ``messages``, ``tool_calls`` and ``session_history`` have the columns and the rows of the views of these
-names in ``sql/views``. Times are text in UTC that SQLite's date functions read, JSON values and arrays are JSON text,
-and booleans are 1 and 0. Of an archived session whose rows are only in a warehouse, ``sessions`` has the head and the
-listed fields, and the other views have nothing. ``chat_sessions``, ``chat_messages``, ``session_states`` and
-``session_states_summary`` stand for the tables of older session stores: see ``ledger.compat``.
+``sessions``, ``messages``, ``tool_calls``, ``model_calls`` and ``session_history`` have the columns and the rows of the
+views of these names in ``sql/views``. Times are text in UTC that SQLite's date functions read, JSON values and arrays
+are JSON text, and booleans are 1 and 0. Of an archived session whose rows are only in a warehouse, ``sessions`` has the
+head and the listed fields, and the other views have nothing. ``chat_sessions``, ``chat_messages``, ``session_states``
+and ``session_states_summary`` stand for the tables of older session stores: see ``ledger.compat``.
 
 The views use no syntax newer than SQLite 3.25: an older SQLite than that, and one that does not know the syntax of any
 view, could not open the file at all.
@@ -16,17 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ledger.stores.sqlite.call_views import MODEL_CALLS, TOOL_CALLS
+from ledger.stores.sqlite.view_parts import instant, number, part, text
+
 #: Owner of chats without a user, session type of chats, and tag of the records of ``session_states``.
 ANONYMOUS, CHAT, RECORD = "anonymous", "chat", "session_state"
 #: Tool call results of more characters than this in sum are omitted, as in sql/views/sessions.sql.
 _RESULTS = 5_000_000
-
-
-def _instant(column: str) -> str:
-    """Return an expression that formats a column of microseconds as UTC text: ``2026-11-21 05:00:00.000000``."""
-    # The remainder and not the quotient decides before 1970, where SQLite's division rounds up.
-    micros = f"(({column}) % 1000000 + 1000000) % 1000000"
-    return f"strftime('%Y-%m-%d %H:%M:%S', (({column}) - {micros}) / 1000000, 'unixepoch') || printf('.%06d', {micros})"
 
 
 def _value(field: str, key: str = "") -> str:
@@ -43,28 +39,6 @@ def _slot(field: str, key: str = "") -> str:
     Text and numbers are SQL values, booleans 1 and 0, objects and arrays JSON text.
     """
     return f"json_extract({_value(field, key)}, '$')"
-
-
-def _part(name: str) -> str:
-    """Return an expression for the JSON text of a key of the object ``value``; NULL if it has no such key."""
-    # With two paths, json_extract gives an array of JSON texts. The second path leads nowhere: [PART,null]
-    both = f"json_extract(value, '$.{name}', '$[0]')"
-    return f"CASE WHEN json_type(value, '$.{name}') IS NOT NULL THEN substr({both}, 2, length({both}) - 7) END"
-
-
-def _text(name: str) -> str:
-    """Return an expression for a scalar of the object ``value`` as text, like JSON_VALUE; NULL for anything else."""
-    kind = f"json_type(value, '$.{name}')"
-    return (
-        f"CASE WHEN {kind} = 'text' THEN json_extract(value, '$.{name}') "
-        f"WHEN {kind} NOT IN ('object', 'array', 'null') THEN {_part(name)} END"
-    )
-
-
-def _number(name: str, kind: str) -> str:
-    """Return an expression for a number of the object ``value``; NULL for anything else."""
-    is_number = f"json_type(value, '$.{name}') IN ('integer', 'real')"
-    return f"CASE WHEN {is_number} THEN CAST(json_extract(value, '$.{name}') AS {kind}) END"
 
 
 _OF_SESSION = "session_id = heads.session_id"
@@ -113,8 +87,8 @@ SELECT
     SELECT CASE WHEN COUNT(*) > 0 THEN json_group_object(key, json(COALESCE(value, 'null'))) END FROM session_state
     WHERE {_OF_SESSION} AND field = 'tool_call_result' AND {_RESULT_LENGTH} <= {_RESULTS}
   ) AS tool_call_results,
-  {_instant("heads.created_at")} AS created_at,
-  {_instant("heads.updated_at")} AS updated_at,
+  {instant("heads.created_at")} AS created_at,
+  {instant("heads.updated_at")} AS updated_at,
   heads.version,
   {_slot("title")} AS title,
   {_slot("session_type")} AS session_type,
@@ -128,21 +102,22 @@ SELECT
   session_id,
   message_id,
   position,
-  CASE WHEN value IS NULL THEN 'erased' ELSE {_text("role")} END AS role,
-  {_text("content")} AS text,
-  {_part("content")} AS content,
-  {_part("tools_used")} AS tools_used,
-  {_number("processing_time_ms", "REAL")} AS processing_time_ms,
-  {_number("token_count", "INTEGER")} AS token_count,
-  {_part("error")} AS error,
-  {_part("metadata")} AS metadata,
-  {_part("payload")} AS payload,
+  CASE WHEN value IS NULL THEN 'erased' ELSE {text("role")} END AS role,
+  {text("content")} AS text,
+  {part("content")} AS content,
+  {part("tools_used")} AS tools_used,
+  {number("processing_time_ms", "REAL")} AS processing_time_ms,
+  {number("token_count", "INTEGER")} AS token_count,
+  {part("error")} AS error,
+  {part("metadata")} AS metadata,
+  {part("payload")} AS payload,
+  substr({instant("recorded_at")}, 1, 10) AS day,
   version,
   actor,
-  {_instant("occurred_at")} AS occurred_at,
-  {_instant("recorded_at")} AS recorded_at,
+  {instant("occurred_at")} AS occurred_at,
+  {instant("recorded_at")} AS recorded_at,
   user_id,
-  {_instant("created_at")} AS created_at
+  {instant("created_at")} AS created_at
 FROM (
   SELECT
     slots.session_id,
@@ -161,43 +136,6 @@ FROM (
 )
 """  # noqa: S608
 
-_TOOL_CALLS = f"""
-SELECT
-  calls.session_id,
-  calls.call_id,
-  calls.position,
-  COALESCE({_text("name")}, calls.call_id) AS name,
-  {_text("description")} AS description,
-  calls.status,
-  calls.has_result,
-  calls.result,
-  calls.value AS definition,
-  {_text("message_id")} AS message_id,
-  calls.planned_version,
-  {_instant("SELECT recorded_at FROM session_events WHERE seq = calls.planned_seq")} AS planned_at,
-  {_instant("SELECT recorded_at FROM session_events WHERE seq = calls.updated_seq")} AS updated_at,
-  heads.user_id,
-  {_instant("heads.created_at")} AS created_at
-FROM (
-  SELECT
-    planned.session_id,
-    planned.key AS call_id,
-    ROW_NUMBER() OVER (PARTITION BY planned.session_id ORDER BY planned.version, planned.key) AS position,
-    CASE WHEN planned.field = 'tool_call' THEN planned.value END AS value,
-    {_STATUS} AS status,
-    results.key IS NOT NULL AS has_result,
-    results.value AS result,
-    planned.version AS planned_version,
-    planned.event_seq AS planned_seq,
-    MAX(planned.event_seq, COALESCE(states.event_seq, 0), COALESCE(results.event_seq, 0)) AS updated_seq
-  FROM session_state AS planned
-  {_STATES}
-  {_RESULTS_OF}
-  WHERE {_PLANNED}
-) AS calls
-JOIN session_heads AS heads ON heads.session_id = calls.session_id
-"""  # noqa: S608
-
 _HISTORY = f"""
 SELECT
   session_id,
@@ -210,9 +148,9 @@ SELECT
   removed,
   user_id,
   actor,
-  {_instant("occurred_at")} AS occurred_at,
-  {_instant("recorded_at")} AS recorded_at,
-  {_instant("created_at")} AS created_at,
+  {instant("occurred_at")} AS occurred_at,
+  {instant("recorded_at")} AS recorded_at,
+  {instant("created_at")} AS created_at,
   schema_version,
   store_id,
   value_hash,
@@ -228,8 +166,8 @@ _CHAT_SESSIONS = f"""
 SELECT
   heads.session_id,
   NULLIF(heads.user_id, '{ANONYMOUS}') AS user_id,
-  {_instant("heads.created_at")} AS created_at,
-  {_instant("heads.updated_at")} AS updated_at,
+  {instant("heads.created_at")} AS created_at,
+  {instant("heads.updated_at")} AS updated_at,
   CASE
     WHEN {_slot("status")} = 'expired' THEN {_slot("expires_at")}
     WHEN {_slot("status")} IN ('completed', 'failed', 'archived') THEN NULL
@@ -260,8 +198,8 @@ JOIN session_events AS events ON events.seq = slots.event_seq
 _SESSION_STATES = f"""
 SELECT
   {_slot("attribute", "record_id")} AS id,
-  {_instant("heads.created_at")} AS created_at,
-  {_instant("heads.updated_at")} AS updated_at,
+  {instant("heads.created_at")} AS created_at,
+  {instant("heads.updated_at")} AS updated_at,
   heads.session_id AS thread_id,
   {_slot("attribute", "run_id")} AS run_id,
   {_slot("question")} AS user_prompt,
@@ -289,8 +227,9 @@ FROM session_states
 
 #: The SELECT statement of each view, by view name, in the order of creation.
 VIEWS: Mapping[str, str] = {
-    "tool_calls": _TOOL_CALLS,
+    "tool_calls": TOOL_CALLS,
     "messages": _MESSAGES,
+    "model_calls": MODEL_CALLS,
     "sessions": _SESSIONS,
     "session_history": _HISTORY,
     "chat_sessions": _CHAT_SESSIONS,
@@ -298,8 +237,9 @@ VIEWS: Mapping[str, str] = {
     "session_states": _SESSION_STATES,
     "session_states_summary": _SESSION_STATES_SUMMARY,
 }
-#: The views as migration 013 creates them: the column ``idempotency_key`` came later.
-VIEWS_OF_013 = {**VIEWS, "session_history": _HISTORY.replace("  idempotency_key,\n", "")}
+#: The views that migration 013 creates: ``model_calls``, and the column ``idempotency_key``, came later.
+VIEWS_OF_013 = {name: select for name, select in VIEWS.items() if name != "model_calls"}
+VIEWS_OF_013["session_history"] = _HISTORY.replace("  idempotency_key,\n", "")
 
 
 def creating(selects: Mapping[str, str]) -> tuple[str, ...]:

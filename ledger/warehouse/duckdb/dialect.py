@@ -295,6 +295,9 @@ def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
 
 _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.formatted,
+    aggregates.distinct_counts,
+    aggregates.counts,
+    aggregates.quantiles,
     _drop_storage_options,
     _timestamps_without_zone,
     _unnest_in_select_list,
@@ -309,11 +312,9 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     scopes.aliases,
-    aggregates.distinct_counts,
     json_values.json_values,
     translations.quoted_names,
     translations.groups,
-    aggregates.counts,
     translations.numerics,
     translations.shifts,
     translations.divisions,
@@ -325,7 +326,6 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.struct_comparisons,
     times.subtractions,
     aggregates.respected_nulls,
-    aggregates.quantiles,
     aggregates.correlations,
     instants.casts,
     translations.casts,

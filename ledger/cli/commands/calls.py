@@ -1,4 +1,4 @@
-"""The command that records a call of a language model."""
+"""The commands that list tool calls, and record a call of a language model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,24 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.commands.write import with_envelope
-from ledger.cli.output.shapes import print_appended
+from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.session_ids import session_argument
 
 COMMANDS: dict[str, click.Command] = {}
+
+
+@command("tool-calls", "ledger tool-calls SESSION_ID", "ledger tool-calls SESSION_ID --json", into=COMMANDS)
+@session_argument
+def tool_calls(as_json: bool, url: str | None, session_id: str) -> None:
+    """List the tool calls of a session, with the times at which they started and how long they took."""
+    with opened(url) as ledger:
+        calls = ledger.get_tool_calls(session_id)
+    if as_json:
+        print_json({"session_id": session_id, "tool_calls": [call.to_dict() for call in calls]})
+    else:
+        from ledger.cli.output.render import show_tool_calls
+
+        show_tool_calls(calls)
 
 
 @command(

@@ -1,0 +1,133 @@
+"""The views ``tool_calls`` and ``model_calls`` of the embedded store's file; see ``views``."""
+
+from __future__ import annotations
+
+from ledger.stores.sqlite.view_parts import instant, number, text
+
+_WRITTEN = "CASE WHEN field = 'tool_call_status' THEN json_extract(value, '$') END"
+_REGISTER = "PARTITION BY session_id, field, key"
+_CALL = "PARTITION BY session_id, key"
+_IN_ORDER = f"{_REGISTER} ORDER BY version, event_id"
+_IS_RETRY = "status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed')"
+
+
+def _current(field: str, column: str) -> str:
+    """Return a column of the write that holds the current value of a field of the call; NULL if there is none."""
+    return f"MAX(CASE WHEN is_current AND field = '{field}' THEN {column} END) OVER ({_CALL})"
+
+
+def _moved(statuses: str) -> str:
+    """Return an expression for the time in a row that moved a call, in its last attempt, to one of these statuses."""
+    is_move = f"field = 'tool_call_status' AND attempt = last_attempt AND status IN ({statuses})"
+    return f"CASE WHEN {is_move} AND status IS NOT earlier_status THEN occurred_at END"
+
+
+_FINISHED = "MAX({}) OVER ({})".format(_moved("'completed', 'failed'"), _CALL)
+# Windows throughout: SQLite hands a condition on session_id down to the log through windows, neither through a GROUP BY
+# above windows nor through a join.
+TOOL_CALLS = f"""
+SELECT
+  session_id,
+  call_id,
+  ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY planned_version, call_id) AS position,
+  COALESCE({text("name")}, call_id) AS name,
+  {text("description")} AS description,
+  COALESCE(status, 'pending') AS status,
+  has_result,
+  result,
+  value AS definition,
+  {text("message_id")} AS message_id,
+  planned_version,
+  {instant("planned_at")} AS planned_at,
+  {instant("updated_at")} AS updated_at,
+  {instant("started_at")} AS started_at,
+  {instant("finished_at")} AS finished_at,
+  CASE WHEN finished_at >= started_at THEN (finished_at - started_at) / 1000.0 END AS latency_ms,
+  retry_count,
+  substr({instant("planned_at")}, 1, 10) AS day,
+  user_id,
+  {instant("created_at")} AS created_at
+FROM (
+  SELECT
+    session_id,
+    key AS call_id,
+    user_id,
+    created_at,
+    ROW_NUMBER() OVER ({_CALL} ORDER BY version, event_id, field) AS number,
+    {_current("tool_call", "value")} AS value,
+    {_current("tool_call_status", "status")} AS status,
+    {_current("tool_call_result", "value")} AS result,
+    MAX(is_current AND field = 'tool_call_result') OVER ({_CALL}) AS has_result,
+    COALESCE({_current("tool_call", "version")}, {_current("tool_call_status", "version")}) AS planned_version,
+    COALESCE({_current("tool_call", "recorded_at")}, {_current("tool_call_status", "recorded_at")}) AS planned_at,
+    MAX(CASE WHEN is_current THEN recorded_at END) OVER ({_CALL}) AS updated_at,
+    COALESCE(
+      MIN({_moved("'running'")}) OVER ({_CALL}),
+      CASE WHEN {_FINISHED} IS NOT NULL THEN MIN({_moved("'pending'")}) OVER ({_CALL}) END
+    ) AS started_at,
+    {_FINISHED} AS finished_at,
+    MAX(CASE WHEN field = 'tool_call_status' THEN retry_count ELSE 0 END) OVER ({_CALL}) AS retry_count
+  FROM (
+    SELECT attempts.*, MAX(attempt) OVER ({_REGISTER}) AS last_attempt FROM (
+      SELECT
+        writes.*,
+        SUM(COALESCE({_IS_RETRY}, 0)) OVER ({_IN_ORDER}) AS retry_count,
+        SUM(status IS NULL OR COALESCE({_IS_RETRY}, 0)) OVER ({_IN_ORDER}) AS attempt
+      FROM (
+        SELECT
+          session_id, field, key, value, version, event_id, user_id, created_at, occurred_at, recorded_at,
+          NOT removed AND LEAD(version) OVER ({_IN_ORDER}) IS NULL AS is_current,
+          {_WRITTEN} AS status,
+          LAG({_WRITTEN}) OVER ({_IN_ORDER}) AS earlier_status
+        FROM session_events
+        WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result')
+      ) AS writes
+    ) AS attempts
+  )
+)
+WHERE number = 1 AND planned_version IS NOT NULL
+"""  # noqa: S608
+
+MODEL_CALLS = f"""
+SELECT
+  session_id,
+  call_id,
+  position,
+  {text("model")} AS model,
+  {text("provider")} AS provider,
+  {text("operation")} AS operation,
+  {number("input_tokens", "INTEGER")} AS input_tokens,
+  {number("output_tokens", "INTEGER")} AS output_tokens,
+  {number("cached_input_tokens", "INTEGER")} AS cached_input_tokens,
+  {number("reasoning_tokens", "INTEGER")} AS reasoning_tokens,
+  {number("cost_usd", "REAL")} AS cost_usd,
+  {number("duration_ms", "REAL")} AS duration_ms,
+  {number("time_to_first_token_ms", "REAL")} AS time_to_first_token_ms,
+  {text("finish_reason")} AS finish_reason,
+  {text("error.type")} AS error_type,
+  {text("error.message")} AS error_message,
+  {text("message_id")} AS message_id,
+  substr({instant("recorded_at")}, 1, 10) AS day,
+  version,
+  actor,
+  {instant("occurred_at")} AS occurred_at,
+  {instant("recorded_at")} AS recorded_at,
+  user_id,
+  {instant("created_at")} AS created_at
+FROM (
+  SELECT
+    slots.session_id,
+    slots.key AS call_id,
+    ROW_NUMBER() OVER (PARTITION BY slots.session_id ORDER BY slots.version, slots.key) AS position,
+    slots.value,
+    slots.version,
+    events.actor,
+    events.occurred_at,
+    events.recorded_at,
+    events.user_id,
+    events.created_at
+  FROM session_state AS slots
+  JOIN session_events AS events ON events.seq = slots.event_seq
+  WHERE slots.field = 'model_call'
+)
+"""  # noqa: S608

@@ -1,0 +1,32 @@
+"""Expressions of the views in the embedded store's file; see ``views``."""
+
+from __future__ import annotations
+
+
+def instant(column: str) -> str:
+    """Return an expression that formats a column of microseconds as UTC text: ``2026-11-21 05:00:00.000000``."""
+    # The remainder and not the quotient decides before 1970, where SQLite's division rounds up.
+    micros = f"(({column}) % 1000000 + 1000000) % 1000000"
+    return f"strftime('%Y-%m-%d %H:%M:%S', (({column}) - {micros}) / 1000000, 'unixepoch') || printf('.%06d', {micros})"
+
+
+def part(name: str) -> str:
+    """Return an expression for the JSON text of a key of the object ``value``; NULL if it has no such key."""
+    # With two paths, json_extract gives an array of JSON texts. The second path leads nowhere: [PART,null]
+    both = f"json_extract(value, '$.{name}', '$[0]')"
+    return f"CASE WHEN json_type(value, '$.{name}') IS NOT NULL THEN substr({both}, 2, length({both}) - 7) END"
+
+
+def text(name: str) -> str:
+    """Return an expression for a scalar of the object ``value`` as text, like JSON_VALUE; NULL for anything else."""
+    kind = f"json_type(value, '$.{name}')"
+    return (
+        f"CASE WHEN {kind} = 'text' THEN json_extract(value, '$.{name}') "
+        f"WHEN {kind} NOT IN ('object', 'array', 'null') THEN {part(name)} END"
+    )
+
+
+def number(name: str, kind: str) -> str:
+    """Return an expression for a number of the object ``value``; NULL for anything else."""
+    is_number = f"json_type(value, '$.{name}') IN ('integer', 'real')"
+    return f"CASE WHEN {is_number} THEN CAST(json_extract(value, '$.{name}') AS {kind}) END"
