@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.extras import require_extra
-from ledger.model.instants import from_micros, to_micros
+from ledger.formats.times import in_utc, read_text
 from ledger.model.values import check_text
 from ledger.settings import POSTGRES_DB, POSTGRES_HOST, POSTGRES_PASSWORD, POSTGRES_PORT, POSTGRES_USER
 
@@ -209,13 +209,12 @@ def instant(value: Any, name: str) -> datetime:
     """
     found = value
     if isinstance(value, str):
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00") from None
+        found = read_text(value)
+        if found is None:
+            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00")
     if not isinstance(found, datetime):
         raise InvalidInput(f"{name} must be a time, not {'NULL' if value is None else type(value).__name__}")
-    return from_micros(to_micros(found if found.tzinfo else found.replace(tzinfo=UTC), name))
+    return in_utc(found, name)
 
 
 def json_value(value: Any, name: str) -> Any:

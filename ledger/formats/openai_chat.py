@@ -83,8 +83,8 @@ def import_runs(
             the run is left out, and the import goes on.
 
     Raises:
-        InvalidInput, ValueTooLarge: A line is not a valid run. The message begins with the line's number; nothing of
-            the line was written. The runs before it are recorded.
+        InvalidInput, ValueTooLarge: A line is not a valid run, or a time in it cannot be read. The message begins with
+            the line's number; nothing of the line was written. The runs before it are recorded.
         IdempotencyConflict: A run is recorded already, with other content. The message names the run's line; nothing
             of the run was written. The runs before it are recorded.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ledger.errors import InvalidInput
+from ledger.formats.times import read_text
 from ledger.model.fields import TOOL_STATUSES
 from ledger.model.instants import to_micros
 from ledger.model.values import canonical
@@ -26,10 +26,9 @@ def micros(value: Any, name: str) -> int:
     """Return a time in microseconds from a datetime or from text: ``2025-03-11 10:00:00.123456 UTC``, or RFC 3339."""
     instant = value
     if isinstance(value, str):
-        try:
-            instant = datetime.fromisoformat(re.sub(r" UTC\Z", "+00:00", value))
-        except ValueError:
-            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00.123456 UTC.") from None
+        instant = read_text(value)
+        if instant is None:
+            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00.123456 UTC.")
     if not isinstance(instant, datetime):
         raise InvalidInput(f"{name} must be a time, not {type(value).__name__}.")
     if instant.tzinfo is None:

@@ -74,7 +74,7 @@ def test_what_the_older_store_changed_meanwhile_follows(older: Engine, ledger: S
     import_session_states(older, ledger)
     with older.begin() as connection:
         connection.execute(
-            text("UPDATE session_states SET code = 'x', topic = NULL, updated_at = '2025-03-12 00:00:00'")
+            text("UPDATE session_states SET code = 'x', topic = NULL, updated_at = '2025-03-12 00:00:00 UTC'")
         )
     assert import_session_states(older, ledger).new == 1
     found = get_session_state("t", ledger=ledger)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_events_have_the_times_of_the_run_and_its_messages(ledger: SessionLedger
         said(timestamp=at(3).timestamp()),
         said(create_time=at(4).timestamp() * 1000),
         said(),
-        said(timestamp="yesterday"),
+        said(timestamp=[0.0, 3.2]),
     ]
     given = {"created_at": at(0).isoformat(), "completed_at": at(9).isoformat(), "messages": messages}
     assert times(ledger, given) == [at(0), at(1), at(3), at(4), at(4), at(4), at(9)]
@@ -161,16 +161,8 @@ def test_a_time_without_an_offset_is_utc(ledger: SessionLedger) -> None:
     assert times(ledger, {"created": naive, "messages": [said()]}) == [at(1)] * 3
 
 
-@pytest.mark.parametrize("value", [at(0) + timedelta(days=30), "2199-01-01T00:00:00Z"])
-def test_a_time_in_the_future_becomes_the_time_of_the_import(ledger: SessionLedger, value: Any) -> None:
-    now = datetime(2026, 11, 30, tzinfo=UTC) if isinstance(value, str) else START
-    shown = value if isinstance(value, str) else value.isoformat()
-    assert times(ledger, {"created_at": shown, "messages": [said()]}, now) == [now] * 3
-
-
-@pytest.mark.parametrize("value", [0, 1, -5, True, "1969", 1e30, "12", [], "1815-06-18T00:00:00Z"])
-def test_what_is_no_believable_time_leaves_the_time_of_the_import(ledger: SessionLedger, value: Any) -> None:
-    assert times(ledger, {"created_at": value, "messages": [said(timestamp=value)]}, START) == [START] * 3
+def test_a_run_without_times_has_the_time_of_the_import(ledger: SessionLedger) -> None:
+    assert times(ledger, {"messages": [said()]}, START) == [START] * 3
 
 
 def test_the_events_that_an_extension_adds_are_not_before_those_recorded(ledger: SessionLedger) -> None:

@@ -56,7 +56,7 @@ def test_the_order_of_columns_and_keys_changes_no_event() -> None:
     "text",
     [
         *("2026-03-05 09:30:00 UTC", "2026-03-05 09:30:00.000000 UTC", "2026-03-05T09:30:00Z"),
-        *("2026-03-05T10:30:00.0+01:00", "2026-03-05 09:30:00+00"),
+        *("2026-03-05T10:30:00.0+01:00", "2026-03-05 09:30:00+00", "Thu, 05 Mar 2026 09:30:00 GMT"),
     ],
 )
 def test_times_are_read_as_bigquery_and_rfc_3339_write_them(text: str) -> None:
