@@ -2,9 +2,10 @@
 
 A run is a list of messages, or an object with such a list under ``messages``, ``traj`` or ``items``, or a response of
 the Responses API, with its items under ``output`` and, before them, ``input``. ``ledger.formats.chat_messages`` reads
-the messages. Other keys of the object are kept: texts, numbers and booleans as attributes, objects and arrays as
-results. A run becomes one event for its start, one for each message and one for its end. A message's event also holds
-the tool calls that the message plans or answers.
+the messages. Of the other keys of the object, ``title`` becomes the title; the rest is kept: texts, numbers and
+booleans as attributes, objects and arrays as results. A run becomes one event for its start, one for each message and
+one for its end. A message's event also holds the tool calls that the message plans or answers, and the model call whose
+usage it reports (``ledger.formats.model_usage``).
 
 All ids are derived from the run, so importing it again adds nothing, and an interrupted import can be continued. A run
 with an id of its own (one of ``IDS``) becomes the session of this id. A longer export of it extends the session: its
@@ -27,6 +28,7 @@ from ledger.errors import InvalidInput, LedgerError
 from ledger.formats.chat_messages import ChatMessage, Message, text_of
 from ledger.formats.events import Imported
 from ledger.formats.lines import Record, first_item, items, records
+from ledger.formats.model_usage import OF_RUN, amounts, model_calls
 from ledger.formats.recognition import hint, text_hint
 from ledger.formats.recording import SessionEvents, record
 from ledger.formats.refusals import Refuse, end_import, locate
@@ -168,18 +170,19 @@ def _events(run: _Run, run_id: uuid.UUID, user_id: str, *, own: bool) -> list[Ne
     question = next((index for index, it in enumerate(run.messages) if it.role == "user" and text_of(it.content)), None)
     asked = [] if question is None else [Change("question", "", text_of(run.messages[question].content))]
     first = [Change("status", "", "active")]
+    messages = {f"message-{number:04}": message for number, message in enumerate(run.messages, 1)}
+    used = model_calls(run.extra, {message_id: message.metadata for message_id, message in messages.items()})
     last = [Change("status", "", "completed"), *(change for change in extras if own or _is_outcome(change))]
+    last += used.get(OF_RUN, ())
     if not own:
         first += [*asked, *(change for change in extras if not _is_outcome(change))]
     steps: list[tuple[str, list[Change], str | None]] = [("session.created", first, None)]
-    for index, message in enumerate(run.messages):
-        message_id = f"message-{index + 1:04}"
+    for index, (message_id, message) in enumerate(messages.items()):
         changes = calls.changes(message, message_id)
         call_ids = [change.key for change in changes if change.field == "tool_call_status"]
         head = asked if own and index == question else []
-        steps.append(
-            ("message.added", [_message(message, message_id, call_ids, calls), *head, *changes], _actor(message.role))
-        )
+        added = [_message(message, message_id, call_ids, calls), *head, *changes, *used.get(message_id, ())]
+        steps.append(("message.added", added, _actor(message.role)))
     steps.append(("session.completed", last, None))
     ids = [str(uuid.uuid5(run_id, str(index))) for index in range(len(steps))]
     if own:
@@ -354,10 +357,13 @@ def _is_outcome(change: Change) -> bool:
 
 
 def _extras(run: _Run) -> list[Change]:
-    return [
-        Change("result" if isinstance(value, dict | list) else "attribute", name, plain(value))
-        for name, value in run.extra.items()
-    ]
+    return [_extra(name, plain(value)) for name, value in run.extra.items()]
+
+
+def _extra(name: str, value: Any) -> Change:
+    if name == "title" and isinstance(value, str) and value.strip():
+        return Change("title", "", value)
+    return Change("result" if isinstance(value, dict | list) else "attribute", name, value)
 
 
 def _message(message: Message, message_id: str, call_ids: Sequence[str], calls: _Calls) -> Change:
@@ -367,6 +373,9 @@ def _message(message: Message, message_id: str, call_ids: Sequence[str], calls: 
     value: dict[str, Any] = {"role": message.role, "content": plain(message.content)}
     if call_ids:
         value["tools_used"] = list(dict.fromkeys(calls.names[key] for key in call_ids))
+    measured = amounts(metadata)
+    value |= measured
+    metadata = {name: it for name, it in metadata.items() if name not in measured}
     if metadata:
         value["metadata"] = metadata
     return Change("message", message_id, value)
