@@ -13,6 +13,7 @@ lives until the garbage is collected.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from typing import TypeVar
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
 
 T = TypeVar("T")
+_at_last: list[Callable[[], object]] = []
 #: First and longest pause between two attempts, in seconds. Each pause is twice the one before.
 _SOONEST, _LATEST = 0.0005, 0.02
 
@@ -40,6 +42,21 @@ def ending(end: Callable[[], object]) -> Iterator[None]:
         except BaseException:
             end()
             raise
+
+
+def at_last(act: Callable[[], T]) -> Callable[[], T]:
+    """Have a function called at the exit of the process, after the functions that other modules register by atexit.
+
+    That holds because this module, which they import, registers its own before them.
+    """
+    _at_last.append(act)
+    return act
+
+
+@atexit.register
+def _act_at_last() -> None:
+    for act in _at_last:
+        act()
 
 
 class _Holder:

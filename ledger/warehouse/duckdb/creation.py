@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ledger.files import is_from_system, whole_file
+from ledger.warehouse.duckdb.connection import Connection
 
 if sys.platform != "win32":
     import fcntl
@@ -44,13 +45,11 @@ def create(path: Path) -> None:
     path = Path(os.path.realpath(path))
     if absence(path) is None or not path.parent.is_dir():  # DuckDB says what is wrong
         return
-    import duckdb
-
     if path.exists():
         _remove_empty(path)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:40]}.") as folder:
         made = Path(folder) / "new.duckdb"
-        duckdb.connect(str(made)).close()
+        Connection.open(made).close()
         content = made.read_bytes()
     with suppress(FileExistsError), whole_file(path, private=True, replace=False) as file:  # another process was faster
         file.write(content)

@@ -322,8 +322,6 @@ class DuckDBFile:
 
     def _connect(self, *, read_only: bool) -> Connection:
         """Open a connection. A process's connections share a DuckDB instance, which the first one configures."""
-        import duckdb
-
         if self._inherited:
             raise StoreRejected(
                 f"{self._path} was open when this process was forked, and cannot be used in it. Fork while no thread "
@@ -331,7 +329,7 @@ class DuckDBFile:
             )
         if not read_only:
             create(self._path)
-        connection = Connection(duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG))
+        connection = Connection.open(self._path, read_only=read_only, config=_CONFIG)
         try:
             if not connection.execute(_IS_LOCKED).rows[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also applies to cursors
