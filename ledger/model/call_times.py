@@ -26,11 +26,13 @@ class CallTimes(DictForm):
         finished_at: When the call was completed or failed; None if it is neither.
         retry_count: Number of attempts after the first: an attempt begins when a call that was completed or failed is
             pending or running again.
+        failure_count: Number of times that the call failed, in all attempts.
     """
 
     started_at: datetime | None = None
     finished_at: datetime | None = None
     retry_count: int = 0
+    failure_count: int = 0
 
     @property
     def latency_ms(self) -> float | None:
@@ -43,7 +45,8 @@ class CallTimes(DictForm):
         """Return the times as a JSON object, with ``latency_ms``; None stays None."""
         times = {"started_at": self.started_at, "finished_at": self.finished_at}
         texts = {name: None if time is None else to_text(time) for name, time in times.items()}
-        return {**texts, "latency_ms": self.latency_ms, "retry_count": self.retry_count}
+        counts = {"retry_count": self.retry_count, "failure_count": self.failure_count}
+        return {**texts, "latency_ms": self.latency_ms, **counts}
 
 
 class _Call:
@@ -52,7 +55,7 @@ class _Call:
     def __init__(self) -> None:
         self.status: str | None = None
         self.moves: list[tuple[str, datetime]] = []
-        self.retries = 0
+        self.retries = self.failures = 0
 
     def move(self, status: str | None, at: datetime) -> None:
         if status == self.status:
@@ -61,6 +64,7 @@ class _Call:
         if status is None or is_retry:
             self.moves = []
         self.retries += is_retry
+        self.failures += status == "failed"
         self.status = status
         if status is not None:
             self.moves.append((status, at))
@@ -71,7 +75,7 @@ class _Call:
         begun = [at for status, at in self.moves if status == "running"]
         if ended and not begun:
             begun = [at for status, at in self.moves if status == "pending"]
-        return CallTimes(min(begun, default=None), max(ended, default=None), self.retries)
+        return CallTimes(min(begun, default=None), max(ended, default=None), self.retries, self.failures)
 
 
 def call_times(events: Iterable[RecordedEvent]) -> dict[str, CallTimes]:

@@ -71,7 +71,7 @@ attributes ───────────────────────
     "n": 2
   }}
 messages ───────────────────────────────────────────────────────────────────────
-user  version 4
+user  version 4, 2026-03-05 09:30:03 UTC
   And the week before?
 """
     )
@@ -203,7 +203,7 @@ def test_json_of_a_session_keeps_its_promised_keys(shell: Shell, still: SetClock
     (message,) = found["messages"]
     assert list(message) == [
         *("message_id", "version", "role", "content", "tools_used", "processing_time_ms", "token_count", "error"),
-        *("metadata", "payload"),
+        *("metadata", "payload", "actor", "occurred_at", "recorded_at"),
     ]
 
 
@@ -276,11 +276,11 @@ def test_a_field_can_be_removed(shell: Shell) -> None:
     assert shell.json("show", session_id)["tags"] == ["daily"]
 
 
-def test_a_message_has_all_its_parts(shell: Shell) -> None:
+def test_a_message_has_all_its_parts(shell: Shell, still: SetClock) -> None:
     session_id = shell.ok("new").strip()
     shell.ok(
         *("message", session_id, "assistant", "Done", "--tool", "sql", "--tokens", "3", "--ms", "1.5"),
-        *("--metadata", '{"model": "m"}', "--id", "m1"),
+        *("--metadata", '{"model": "m"}', "--id", "m1", "--actor", "web"),
     )
     assert shell.json("show", session_id, "--last", "1")["messages"] == [
         {
@@ -294,6 +294,9 @@ def test_a_message_has_all_its_parts(shell: Shell) -> None:
             "error": None,
             "metadata": {"model": "m"},
             "payload": None,
+            "actor": "web",
+            "occurred_at": "2026-03-05T09:30:00.000000Z",
+            "recorded_at": "2026-03-05T09:30:00.000000Z",
         }
     ]
 

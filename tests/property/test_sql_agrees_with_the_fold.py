@@ -28,7 +28,7 @@ VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
     "sessions": (WIDE, h.expected_sessions),
     "session_versions": (WIDE, h.expected_versions),
     "tool_calls": (
-        f"session_id, call_id, {CALL}, started_at, finished_at, latency_ms, retry_count",
+        f"session_id, call_id, {CALL}, started_at, finished_at, latency_ms, retry_count, failure_count",
         h.expected_calls,
     ),
     "model_calls": (

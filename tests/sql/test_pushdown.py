@@ -20,12 +20,16 @@ pytestmark = pytest.mark.duckdb
 
 VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
+OF_DAYS = ("outcomes", "attribute_distribution", "top_assets", "cohorts")
+OF_ACTIVITY = ("daily_activity", "user_activity", "tool_usage", "model_usage", "storage_growth")
 CALLS = {
     "session_state": f"session_state('s1', {FIRST}, {NEXT}, 2)",
     "session_changes": f"session_changes('s1', {FIRST}, {NEXT}, 0, 2)",
     "session_state_at": f"session_state_at('s1', {FIRST}, {NEXT}, {NEXT})",
     "session_version_at": f"session_version_at('s1', {FIRST}, {NEXT}, {NEXT})",
     "sessions_between": f"sessions_between({FIRST}, {NEXT})",
+    **{name: f"{name}({FIRST}, {NEXT})" for name in OF_DAYS},
+    **{name: f"{name}({FIRST}, {NEXT}, 8)" for name in OF_ACTIVITY},
 }
 SECOND, THIRD = DAY + timedelta(days=1), DAY + timedelta(days=2)
 SPAN = {"created_from": SECOND, "created_until": THIRD}
@@ -138,7 +142,7 @@ def test_a_view_is_filtered_where_it_is_scanned(connection, view):
 @pytest.mark.parametrize("function", CALLS)
 def test_a_function_is_filtered_where_it_scans(connection, function):
     filters = scans(connection, f"SELECT * FROM {CALLS[function]}")
-    names = ["created_at"] if function == "sessions_between" else ["created_at", "session_id"]
+    names = ["created_at"] if function in ("sessions_between", *OF_DAYS, *OF_ACTIVITY) else ["created_at", "session_id"]
     assert filters
     assert [one for one in filters if not all(name in one for name in names)] == []
 

@@ -33,7 +33,8 @@ _scalars = st.none() | st.booleans() | _numbers | _text
 _json = st.recursive(
     _scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_text, inner, max_size=2), max_leaves=4
 )
-_instants = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+# In the past, so that a session without an end is abandoned whenever the tests run.
+_instants = st.datetimes(datetime(2025, 6, 1), datetime(2026, 6, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 def _values(field: str) -> st.SearchStrategy[Any]:
@@ -53,9 +54,20 @@ def _values(field: str) -> st.SearchStrategy[Any]:
     if field == "model_call":
         parts = {part: st.none() | (_text if kind is str else kind) for part, kind in MODEL_CALL_PARTS.items()}
         return st.fixed_dictionaries({"model": _text}, optional=parts)
+    if field == "query":
+        parts = {"cache_hit": st.none() | st.booleans(), "execution_time_ms": st.none() | st.floats(-9, 1e6, width=32)}
+        return st.fixed_dictionaries({"query_type": _text}, optional=parts)
+    if field == "score":
+        return st.fixed_dictionaries({"name": _text, "value": st.booleans() | st.floats(-9, 9, width=32)})
+    if field == "error":
+        return st.fixed_dictionaries({"type": _text, "message": _text})
+    if field == "lineage":
+        return st.just({"session_id": "s", "version": 1, "kind": "fork"})
     if field == "message":
         optional: dict[str, st.SearchStrategy[Any]] = {
-            **dict.fromkeys(("tools_used", "error", "metadata", "payload"), _json),
+            **dict.fromkeys(("tools_used", "metadata", "payload"), _json),
+            # No number, which JSON_VALUE gives in another form on each engine.
+            "error": st.none() | st.booleans() | _text | st.lists(_text) | st.dictionaries(_text, _text, max_size=2),
             "token_count": st.none() | st.integers(0, 10**6),
             "processing_time_ms": st.none() | st.floats(0, 1e6, width=32),
         }
@@ -81,11 +93,18 @@ _SLOTS = [
     *(("message", "m1"), ("message", "m2"), ("context", "k"), ("model_call", "c1"), ("model_call", "c2")),
     *(("title", ""), ("session_type", ""), ("summary", ""), ("response_plan", "")),
 ]
+#: Slots of histories for the views that count what happened; messages, calls and their statuses come more often.
+_ITEM_SLOTS = [
+    *((field, key) for field in ("tool_call", "tool_call_status", "tool_call_result") for key in ("a", "b")),
+    *(("tool_call_status", "a"), ("message", "m1"), ("message", "m2"), ("model_call", "c1"), ("model_call", "c2")),
+    *(("query", "q1"), ("query", "q2"), ("score", "n1"), ("error", ""), ("lineage", ""), ("attribute", "reward")),
+    *(("status", ""), ("session_type", ""), ("expires_at", ""), ("tag", "t")),
+]
 
 
 @st.composite
-def _changes(draw: st.DrawFn) -> tuple[RecordedChange, ...]:
-    slots = draw(st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=3, unique=True))
+def _changes(draw: st.DrawFn, kinds: list[tuple[str, str]]) -> tuple[RecordedChange, ...]:
+    slots = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3, unique=True))
     changes = []
     for field, key in slots:
         kind = draw(st.sampled_from(["set", "set", "set", "removed", "erased"]))
@@ -105,8 +124,12 @@ class History:
 
 
 @st.composite
-def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8) -> list[History]:
-    """Histories of several sessions; ids are filled in, so that every example can go into one table."""
+def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8, items: bool = False) -> list[History]:
+    """Histories of several sessions; ids are filled in, so that every example can go into one table.
+
+    With ``items``, what they hold is what the views for dashboards count.
+    """
+    types = ["x.happened", "session.copied"] if items else ["x.happened"]
     result = []
     for number in range(sessions):
         session_id = f"s{number}-é'"
@@ -116,8 +139,8 @@ def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8) -> list[Histo
                 session_id=session_id,
                 version=draw(st.integers(1, VERSIONS)),
                 event_id=f"e{index}",
-                event_type="x.happened",
-                changes=draw(_changes()),
+                event_type=draw(st.sampled_from(types)),
+                changes=draw(_changes(_ITEM_SLOTS if items else _SLOTS)),
                 user_id=f"u{number}",
                 actor=draw(st.none() | _text),
                 occurred_at=draw(_instants),
@@ -208,7 +231,7 @@ def expected_calls(item: History) -> list[tuple[Any, ...]]:
 
 
 def _times(of: CallTimes) -> tuple[Any, ...]:
-    return of.started_at, of.finished_at, of.latency_ms, of.retry_count
+    return of.started_at, of.finished_at, of.latency_ms, of.retry_count, of.failure_count
 
 
 def expected_messages(item: History) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,5 +83,5 @@ class OnEmulator:
 def comparable(rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, ...]]:
     """Rows as a sorted list of texts that are equal only where type and value are."""
     return sorted(
-        tuple(value.isoformat() if isinstance(value, datetime) else canonical(value) for value in row) for row in rows
+        tuple(value.isoformat() if isinstance(value, date) else canonical(value) for value in row) for row in rows
     )

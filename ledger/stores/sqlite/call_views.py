@@ -24,7 +24,7 @@ def _moved(statuses: str) -> str:
 
 _FINISHED = "MAX({}) OVER ({})".format(_moved("'completed', 'failed'"), _CALL)
 # Windows throughout: SQLite hands a condition on session_id down to the log through windows, neither through a GROUP BY
-# above windows nor through a join.
+# above windows nor through a join, nor through windows of two partitions in one SELECT.
 TOOL_CALLS = f"""
 SELECT
   session_id,
@@ -44,6 +44,8 @@ SELECT
   {instant("finished_at")} AS finished_at,
   CASE WHEN finished_at >= started_at THEN (finished_at - started_at) / 1000.0 END AS latency_ms,
   retry_count,
+  failure_count,
+  is_copy,
   substr({instant("planned_at")}, 1, 10) AS day,
   user_id,
   {instant("created_at")} AS created_at
@@ -66,7 +68,9 @@ FROM (
       CASE WHEN {_FINISHED} IS NOT NULL THEN MIN({_moved("'pending'")}) OVER ({_CALL}) END
     ) AS started_at,
     {_FINISHED} AS finished_at,
-    MAX(CASE WHEN field = 'tool_call_status' THEN retry_count ELSE 0 END) OVER ({_CALL}) AS retry_count
+    MAX(CASE WHEN field = 'tool_call_status' THEN retry_count ELSE 0 END) OVER ({_CALL}) AS retry_count,
+    SUM(COALESCE(status = 'failed' AND status IS NOT earlier_status, 0)) OVER ({_CALL}) AS failure_count,
+    is_copy  -- of the first write
   FROM (
     SELECT attempts.*, MAX(attempt) OVER ({_REGISTER}) AS last_attempt FROM (
       SELECT
@@ -75,12 +79,17 @@ FROM (
         SUM(status IS NULL OR COALESCE({_IS_RETRY}, 0)) OVER ({_IN_ORDER}) AS attempt
       FROM (
         SELECT
-          session_id, field, key, value, version, event_id, user_id, created_at, occurred_at, recorded_at,
+          session_id, field, key, value, version, event_id, user_id, created_at, occurred_at, recorded_at, is_copy,
           NOT removed AND LEAD(version) OVER ({_IN_ORDER}) IS NULL AS is_current,
           {_WRITTEN} AS status,
           LAG({_WRITTEN}) OVER ({_IN_ORDER}) AS earlier_status
-        FROM session_events
-        WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result')
+        FROM (
+          SELECT
+            *,
+            event_type = 'session.copied' OR MAX(field = 'lineage') OVER (PARTITION BY session_id, event_id) AS is_copy
+          FROM session_events
+          WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result', 'lineage')
+        )
       ) AS writes
     ) AS attempts
   )

@@ -1,0 +1,352 @@
+"""The reference model of the views for dashboards: what happened in a session, computed from all of its events.
+
+Each function is written for clarity, and shares nothing with the views but ``ledger.model.call_times``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ledger.model.call_times import CallTimes, call_times
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.instants import from_text
+
+#: Fields whose values are items, with the part of a value that names the item.
+_NAMES = {"message": "role", "model_call": "model", "query": "query_type", "score": "name", "error": ""}
+_DURATIONS = {"message": "processing_time_ms", "model_call": "duration_ms", "query": "execution_time_ms"}
+_CALL = ("tool_call", "tool_call_status", "tool_call_result")
+#: Fields that say nothing about when somebody last worked in a session.
+_LIFECYCLE = ("expires_at", "grant", "child", "lineage", "score", "tag", "title")
+#: A session in which nothing happened for so long is abandoned.
+IDLE = timedelta(hours=24)
+
+Write = tuple[RecordedEvent, RecordedChange]
+
+
+def in_order(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
+    """Return each event once, in the order (version, event_id)."""
+    return [event for _, event in sorted({event.position: event for event in events}.items())]
+
+
+def items(events: Iterable[RecordedEvent]) -> list[dict[str, Any]]:
+    """Return the rows of ``session_items`` of one session, each with all columns."""
+    ordered = in_order(events)
+    writes: dict[tuple[str, str], list[Write]] = {}
+    for event in ordered:
+        for change in event.changes:
+            if change.field in _NAMES or change.field in _CALL:
+                kind = "tool_call" if change.field in _CALL else change.field
+                writes.setdefault((kind, change.key), []).append((event, change))
+    times = call_times(ordered)
+    found = []
+    for (kind, key), of_item in writes.items():
+        if kind == "tool_call":
+            if any(change.field != "tool_call_result" for _, change in of_item):
+                found.append(_call(key, of_item, times.get(key, CallTimes())))
+        elif any(not change.removed for _, change in of_item):
+            found.append(_item(kind, key, of_item))
+    return found
+
+
+def _is_copy(event: RecordedEvent) -> bool:
+    return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
+
+
+def _row(kind: str, key: str, first: RecordedEvent) -> dict[str, Any]:
+    """Return a row with the columns of the first event; of all others, the row has NULL or False."""
+    columns = (
+        *("name", "status", "provider", "error_type", "error_message", "duration_ms", "time_to_first_token_ms"),
+        *("retry_count", "failure_count", "token_count", *_TOKENS, "cost_usd", "is_cache_hit", "score"),
+    )
+    empty = dict.fromkeys(columns)
+    return empty | {
+        "session_id": first.session_id,
+        "item_type": kind,
+        "item_id": key,
+        "is_copy": _is_copy(first),
+        "is_error": False,
+        "day": first.recorded_at.date(),
+        "actor": first.actor,
+        "occurred_at": first.occurred_at,
+        "recorded_at": first.recorded_at,
+        "user_id": first.user_id,
+        "created_at": first.created_at,
+    }
+
+
+def _item(kind: str, key: str, writes: Sequence[Write]) -> dict[str, Any]:
+    set_ = [(event, change) for event, change in writes if not change.removed]
+    row = _row(kind, key, set_[0][0])
+    value = set_[-1][1].value
+    row["is_current"] = not writes[-1][1].removed
+    is_object = isinstance(value, dict)
+    parts = value if is_object else {}
+    if kind == "message" and set_[-1][1].text is None:
+        row["name"] = "erased"
+    elif kind != "error":
+        row["name"] = text_of(parts.get(_NAMES[kind]))
+    if kind in ("message", "model_call", "error"):
+        error = value if kind == "error" else parts.get("error")
+        row["is_error"] = error is not None and error is not False
+        about = error if isinstance(error, dict) else {}
+        row["error_type"] = text_of(about.get("type"))
+        message = text_of(about.get("message"))
+        row["error_message"] = text_of(error) if message is None else message
+    if kind in _DURATIONS:
+        row["duration_ms"] = _positive(parts.get(_DURATIONS[kind]))
+    if kind == "message":
+        row["token_count"] = parts.get("token_count")
+    if kind == "model_call":
+        row["provider"] = text_of(parts.get("provider"))
+        row["time_to_first_token_ms"] = _positive(parts.get("time_to_first_token_ms"))
+        for name in ("input", "output", "cached_input", "reasoning"):
+            row[f"{name}_token_count"] = parts.get(f"{name}_tokens")
+        row["cost_usd"] = None if parts.get("cost_usd") is None else float(parts["cost_usd"])
+    if kind == "query":
+        row["is_cache_hit"] = parts.get("cache_hit") if isinstance(parts.get("cache_hit"), bool) else None
+    if kind == "score":
+        score = parts.get("value")
+        row["score"] = float(score) if isinstance(score, bool | int | float) else None
+    return row
+
+
+def _call(key: str, writes: Sequence[Write], times: CallTimes) -> dict[str, Any]:
+    row = _row("tool_call", key, writes[0][0])
+    last = {change.field: change for _, change in writes}
+    names = [change for _, change in writes if change.field == "tool_call" and not change.removed]
+    statuses = [change for _, change in writes if change.field == "tool_call_status" and not change.removed]
+    name = text_of(names[-1].value.get("name")) if names and names[-1].text is not None else None
+    status = statuses[-1].value if statuses else None
+    current = [last[field] for field in _CALL[:2] if field in last and not last[field].removed]
+    row |= {"name": key if name is None else name, "status": status or "pending", "is_current": bool(current)}
+    row |= {"duration_ms": times.latency_ms, "retry_count": times.retry_count, "failure_count": times.failure_count}
+    row["is_error"] = status == "failed"
+    result = last.get("tool_call_result")
+    if status == "failed" and result is not None and not result.removed:
+        value = result.value
+        about = value if isinstance(value, dict) else {}
+        row["error_type"] = text_of(about.get("type"))
+        messages = [text_of(about.get("message")), text_of(about.get("error")), text_of(value)]
+        row["error_message"] = next((it for it in messages if it is not None), None)
+    return row
+
+
+def text_of(value: Any) -> str | None:
+    """Return a scalar as JSON_VALUE does, of the values that the tests use; None for null, objects and arrays."""
+    if value is None or isinstance(value, dict | list):
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _positive(value: Any) -> float | None:
+    return float(value) if value is not None and value >= 0 else None
+
+
+def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
+    """Return the row of ``session_metrics`` of one session, as of a query at the time ``now``."""
+    ordered = in_order(events)
+    rows = items(ordered)
+    state: dict[tuple[str, str], RecordedChange] = {}
+    outcome = None
+    active: list[datetime] = []
+    for event in ordered:
+        for change in event.changes:
+            state[change.field, change.key] = change
+            value = change.value
+            is_end = change.field == "status" and value in ("completed", "failed")
+            if is_end or (change.field == "status" and value == "active"):
+                outcome = value
+            if is_end or (change.field not in _LIFECYCLE and change.field != "status"):
+                active.append(event.occurred_at)
+    current = {name: change.value for (name, key), change in state.items() if not change.removed and key == ""}
+    started, updated = min(e.occurred_at for e in ordered), max(e.recorded_at for e in ordered)
+    expires_at = current.get("expires_at")
+    if outcome not in ("completed", "failed"):
+        is_over = current.get("status") in ("expired", "archived", "deleted")
+        is_over = is_over or (expires_at is not None and from_text(expires_at) <= now) or updated < now - IDLE
+        outcome = "abandoned" if is_over else "open"
+    reward = state.get(("attribute", "reward"))
+    number = reward.value if reward is not None and not reward.removed else None
+    number = float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
+    success = {"completed": number is None or number >= 1, "open": None}.get(outcome, False)
+    of_kind = {kind: [row for row in rows if row["item_type"] == kind and row["is_current"]] for kind in _KINDS}
+    roles = Counter(row["name"] for row in of_kind["message"])
+    statuses = Counter(row["status"] for row in of_kind["tool_call"])
+    made = [row for row in rows if row["item_type"] == "model_call" and not row["is_copy"]]
+    calls = of_kind["tool_call"]
+    hits = Counter(row["is_cache_hit"] for row in of_kind["query"])
+    known = hits[True] + hits[False]
+    last = max(active, default=None)
+    first = ordered[-1]
+    return {
+        "session_id": first.session_id,
+        "day": first.created_at.date(),
+        "status": current.get("status"),
+        "outcome": outcome,
+        "is_success": success,
+        "reward": number,
+        "session_type": current.get("session_type"),
+        "version": first.version,
+        "event_count": len(ordered),
+        "started_at": started,
+        "last_activity_at": last,
+        "duration_ms": (last - started) / timedelta(milliseconds=1) if last is not None and last >= started else None,
+        "message_count": roles.total(),
+        "turn_count": roles["user"],
+        **{f"{role}_message_count": roles[role] for role in ("assistant", "system", "tool")},
+        "other_message_count": sum(n for role, n in roles.items() if role not in _ROLES),
+        "message_token_count": _sum(row["token_count"] for row in of_kind["message"]),
+        "tool_call_count": len(calls),
+        **{f"{status}_tool_call_count": statuses[status] for status in ("pending", "running", "completed", "failed")},
+        "tool_retry_count": sum(row["retry_count"] for row in calls),
+        "tool_failure_count": sum(row["failure_count"] for row in calls),
+        "tool_latency_total_ms": _sum(row["duration_ms"] for row in calls),
+        "tool_latency_max_ms": max(
+            (row["duration_ms"] for row in calls if row["duration_ms"] is not None), default=None
+        ),
+        "model_call_count": len(made),
+        "failed_model_call_count": sum(row["is_error"] for row in made),
+        "model_duration_total_ms": _sum(row["duration_ms"] for row in made),
+        **{name: _sum(row[name] for row in made) for name in _TOKENS},
+        "cost_usd": _sum(row["cost_usd"] for row in made),
+        "query_count": len(of_kind["query"]),
+        "cache_hit_count": hits[True],
+        "cache_hit_ratio": hits[True] / known if known else None,
+        "error_count": sum(row["is_error"] for row in rows if row["is_current"]),
+        "updated_at": updated,
+        "user_id": first.user_id,
+        "created_at": first.created_at,
+    }
+
+
+_KINDS = ("message", "tool_call", "query")
+_ROLES = ("user", "assistant", "system", "tool")
+_TOKENS = ("input_token_count", "output_token_count", "cached_input_token_count", "reasoning_token_count")
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """Return the sum of the values that are not None, exact for floats; None if there are none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return math.fsum(known) if any(isinstance(value, float) for value in known) else sum(known)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The arguments of the table functions: midnights in UTC, and for activity the days to look back."""
+
+    first_day: datetime
+    next_day: datetime
+    lookback_days: int
+
+    def creates(self, created_at: datetime) -> bool:
+        """Return True if a session of this creation time is of the span."""
+        return self.first_day <= created_at < self.next_day
+
+    def reads(self, row: Mapping[str, Any]) -> bool:
+        """Return True if the functions of activity count an item."""
+        begun = self.first_day - timedelta(days=self.lookback_days) <= row["created_at"] < self.next_day
+        return begun and self.first_day <= row["recorded_at"] < self.next_day and not row["is_copy"]
+
+
+def by_day(rows: Iterable[Mapping[str, Any]], span: Span, *keys: str) -> list[dict[str, Any]]:
+    """Return the rows of ``daily_activity`` or, with the key ``user_id``, of ``user_activity``, for items."""
+    found = []
+    for group, of_group in _grouped((row for row in rows if span.reads(row)), ("day", *keys)):
+        kinds = {kind: [row for row in of_group if row["item_type"] == kind] for kind in _COUNTED}
+        found.append(
+            group
+            | _owners(of_group)
+            | {
+                "message_count": len(kinds["message"]),
+                "turn_count": sum(row["name"] == "user" for row in kinds["message"]),
+                "tool_call_count": len(kinds["tool_call"]),
+                "failed_tool_call_count": sum(row["is_error"] for row in kinds["tool_call"]),
+                "model_call_count": len(kinds["model_call"]),
+                "failed_model_call_count": sum(row["is_error"] for row in kinds["model_call"]),
+                "input_token_count": _sum(row["input_token_count"] for row in of_group),
+                "output_token_count": _sum(row["output_token_count"] for row in of_group),
+                "cost_usd": _sum(row["cost_usd"] for row in of_group),
+                "error_count": sum(row["is_error"] for row in of_group),
+            }
+        )
+    return found
+
+
+def tool_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``tool_usage``, for items."""
+    found = []
+    calls = [{**row, "tool": row["name"]} for row in rows if row["item_type"] == "tool_call" and span.reads(row)]
+    for group, of_group in _grouped(calls, ("day", "tool")):
+        statuses = Counter(row["status"] for row in of_group)
+        finished = statuses["completed"] + statuses["failed"]
+        latencies = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
+        found.append(
+            group
+            | _owners(of_group)
+            | {
+                "call_count": len(of_group),
+                "completed_count": statuses["completed"],
+                "failed_count": statuses["failed"],
+                "failure_ratio": statuses["failed"] / finished if finished else None,
+                "retry_count": sum(row["retry_count"] for row in of_group),
+                "attempt_failure_count": sum(row["failure_count"] for row in of_group),
+                "latency_p50_ms": _quantile(latencies, 50),
+                "latency_p95_ms": _quantile(latencies, 95),
+                "latency_max_ms": max(latencies, default=None),
+            }
+        )
+    return found
+
+
+def model_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``model_usage``, for items."""
+    found = []
+    calls = [{**row, "model": row["name"]} for row in rows if row["item_type"] == "model_call" and span.reads(row)]
+    for group, of_group in _grouped(calls, ("day", "provider", "model")):
+        failed = sum(row["is_error"] for row in of_group)
+        durations = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
+        first = sorted(row["time_to_first_token_ms"] for row in of_group if row["time_to_first_token_ms"] is not None)
+        found.append(
+            group
+            | _owners(of_group)
+            | {name: _sum(row[name] for row in of_group) for name in (*_TOKENS, "cost_usd")}
+            | {
+                "call_count": len(of_group),
+                "failed_count": failed,
+                "failure_ratio": failed / len(of_group),
+                "unpriced_count": sum(row["cost_usd"] is None for row in of_group),
+                "duration_p50_ms": _quantile(durations, 50),
+                "duration_p95_ms": _quantile(durations, 95),
+                "time_to_first_token_p50_ms": _quantile(first, 50),
+            }
+        )
+    return found
+
+
+_COUNTED = ("message", "tool_call", "model_call")
+
+
+def _grouped(
+    rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
+) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return [(dict(zip(keys, values, strict=True)), of_group) for values, of_group in groups.items()]
+
+
+def _owners(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    found = {row["session_id"]: row["user_id"] for row in rows}
+    return {"session_count": len(found), "user_count": len(set(found.values()))}
+
+
+def _quantile(values: Sequence[float], percent: int) -> float | None:
+    """Return the smallest of sorted values that at least so many percent of them do not exceed."""
+    return values[math.ceil(len(values) * percent / 100) - 1] if values else None

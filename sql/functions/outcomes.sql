@@ -1,0 +1,57 @@
+-- outcomes: how sessions ended by each value of each attribute.
+--
+-- Grain:  (name, value).
+-- Inputs: session_metrics, session_fields.
+-- Cost:   the partitions of the days.
+-- Twin:   ledger/testing/activity.py
+-- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
+--
+-- The days are those on which the sessions were created. A session is counted once for each of its attributes. A value
+-- that is no text, number or boolean is its JSON text.
+--
+-- Parameters:
+--   first_day TIMESTAMP: Midnight (UTC) that begins the first day; NULL: no rows
+--   next_day TIMESTAMP: Midnight (UTC) that ends the last day; NULL: no rows
+--
+-- Columns:
+--   name STRING: The name of the attribute
+--   value STRING: Its value, as text
+--   session_count INT64: Number of sessions: the attempts
+--   completed_count INT64: Number of sessions whose outcome is completed
+--   failed_count INT64: Number of sessions whose outcome is failed
+--   abandoned_count INT64: Number of sessions whose outcome is abandoned
+--   open_count INT64: Number of sessions that are open
+--   success_count INT64: Number of sessions that succeeded; see session_metrics
+--   success_ratio FLOAT64: Successes per session that is not open, 0 to 1; NULL if all are open
+--   reward_average FLOAT64: Mean of the attribute reward; NULL if none is known
+--   turn_average FLOAT64: Mean number of turns
+--   cost_usd FLOAT64: Sum of the prices of the model calls, in US dollars; NULL if none is known
+CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.outcomes`(
+  first_day TIMESTAMP, next_day TIMESTAMP
+) AS
+SELECT
+  attributes.name AS name,
+  attributes.value AS value,
+  COUNT(*) AS session_count,
+  COUNTIF(metrics.outcome = 'completed') AS completed_count,
+  COUNTIF(metrics.outcome = 'failed') AS failed_count,
+  COUNTIF(metrics.outcome = 'abandoned') AS abandoned_count,
+  COUNTIF(metrics.outcome = 'open') AS open_count,
+  COUNTIF(metrics.is_success) AS success_count,
+  SAFE_DIVIDE(COUNTIF(metrics.is_success), COUNTIF(metrics.outcome != 'open')) AS success_ratio,
+  AVG(metrics.reward) AS reward_average,
+  AVG(metrics.turn_count) AS turn_average,
+  SUM(metrics.cost_usd) AS cost_usd
+FROM (
+  SELECT
+    created_at,
+    session_id,
+    key AS name,
+    COALESCE(JSON_VALUE(value), TO_JSON_STRING(value)) AS value
+  FROM `${project}.${dataset}.session_fields`
+  WHERE field = 'attribute' AND created_at >= first_day AND created_at < next_day
+) AS attributes
+JOIN `${project}.${dataset}.session_metrics` AS metrics
+  ON metrics.created_at = attributes.created_at AND metrics.session_id = attributes.session_id
+WHERE metrics.created_at >= first_day AND metrics.created_at < next_day
+GROUP BY attributes.name, attributes.value;

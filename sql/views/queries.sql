@@ -1,0 +1,45 @@
+-- queries: every query that an agent made for its session, one row each.
+--
+-- Grain:  (session_id, query_id); (session_id, position) is unique too.
+-- Inputs: session_fields.
+-- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
+-- Twin:   ledger/model/session.py (Session.queries).
+-- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
+--
+-- position counts a session's queries from 1. An erased query keeps its position, and its query_type is NULL.
+--
+-- Columns:
+--   session_id STRING
+--   query_id STRING: The query
+--   position INT64: Counts the queries of the session from 1
+--   query_type STRING: The kind of query
+--   parameters JSON: Its parameters
+--   result_summary JSON: What it found, in short
+--   is_cache_hit BOOL: True if it was answered from a cache; NULL if nobody said so
+--   execution_time_ms FLOAT64: How long it took, in milliseconds
+--   day DATE: Day on which the query was recorded, in UTC
+--   version INT64: The version that recorded the query
+--   actor STRING
+--   occurred_at TIMESTAMP
+--   recorded_at TIMESTAMP
+--   user_id STRING
+--   created_at TIMESTAMP
+CREATE OR REPLACE VIEW `${project}.${dataset}.queries` AS
+SELECT
+  session_id,
+  key AS query_id,
+  ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version, key) AS position,
+  JSON_VALUE(value, '$.query_type') AS query_type,
+  JSON_QUERY(value, '$.parameters') AS parameters,
+  JSON_QUERY(value, '$.result_summary') AS result_summary,
+  SAFE_CAST(JSON_VALUE(value, '$.cache_hit') AS BOOL) AS is_cache_hit,
+  SAFE_CAST(JSON_VALUE(value, '$.execution_time_ms') AS FLOAT64) AS execution_time_ms,
+  DATE(recorded_at) AS day,
+  version,
+  actor,
+  occurred_at,
+  recorded_at,
+  user_id,
+  created_at
+FROM `${project}.${dataset}.session_fields`
+WHERE field = 'query';

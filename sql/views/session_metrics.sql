@@ -1,0 +1,287 @@
+-- session_metrics: what each session was like: how it ended, how long it took, what it used, one flat row each.
+--
+-- Grain:  (session_id).
+-- Inputs: session_items, session_history.
+-- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
+-- Twin:   ledger/testing/activity.py (metrics)
+-- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
+--
+-- outcome is the last of active, completed and failed that was recorded, so it stays when a session is archived,
+-- expires or is deleted. A session that neither was completed nor failed is abandoned if it is expired, archived or
+-- deleted, or if nothing was recorded in it for 24 hours before the query; else it is open.
+--
+-- Messages, tool calls, queries and errors are those that the session has now. Tokens and prices are those of the model
+-- calls that it made itself, so that the sum over sessions is what was spent: without what a fork copied from another
+-- session, and with what a rewind took back.
+--
+-- Columns:
+--   session_id STRING
+--   day DATE: Day on which the session was created, in UTC
+--   status STRING: The recorded status
+--   outcome STRING: completed, failed, abandoned or open: how the session ended, whatever became of it later
+--   is_success BOOL: True if completed, with an attribute reward of at least 1 if it has one; NULL while it is open
+--   reward FLOAT64: The attribute reward, if it is a number
+--   session_type STRING: The type of the session
+--   version INT64: The version of the last event
+--   event_count INT64: Number of events
+--   started_at TIMESTAMP: Time of the first event, by the clock of its writer
+--   last_activity_at TIMESTAMP: Time of the last event that is not of the lifecycle, by the clock of its writer
+--   duration_ms FLOAT64: Time from started_at to last_activity_at, in milliseconds; NULL if the clocks say less than 0
+--   message_count INT64: Number of messages that the session has now
+--   turn_count INT64: Number of messages of the role user
+--   assistant_message_count INT64: Number of messages of the role assistant
+--   system_message_count INT64: Number of messages of the role system
+--   tool_message_count INT64: Number of messages of the role tool
+--   other_message_count INT64: Number of messages of other roles, and of erased ones
+--   message_token_count INT64: Sum of the token counts of the messages; NULL if none has one
+--   tool_call_count INT64: Number of tool calls that the session has now
+--   pending_tool_call_count INT64: Number of tool calls that are pending
+--   running_tool_call_count INT64: Number of tool calls that are running
+--   completed_tool_call_count INT64: Number of tool calls that are completed
+--   failed_tool_call_count INT64: Number of tool calls that failed and were not completed later
+--   tool_retry_count INT64: Number of attempts of tool calls after their first
+--   tool_failure_count INT64: Number of attempts of tool calls that failed
+--   tool_latency_total_ms FLOAT64: Sum of the latencies of the last attempts, in milliseconds; NULL if none is known
+--   tool_latency_max_ms FLOAT64: The largest of these latencies, in milliseconds
+--   model_call_count INT64: Number of model calls that the session made, also those that a rewind took back
+--   failed_model_call_count INT64: Number of these that failed
+--   model_duration_total_ms FLOAT64: Sum of the durations of these, in milliseconds; NULL if none is known
+--   input_token_count INT64: Sum of the tokens of their prompts; NULL if none is known
+--   output_token_count INT64: Sum of the tokens of their answers; NULL if none is known
+--   cached_input_token_count INT64: Sum of the input tokens that came from a cache; NULL if none is known
+--   reasoning_token_count INT64: Sum of the output tokens that were spent on reasoning; NULL if none is known
+--   cost_usd FLOAT64: Sum of their prices, in US dollars; NULL if none is known
+--   query_count INT64: Number of queries that the session has now
+--   cache_hit_count INT64: Number of these that were answered from a cache
+--   cache_hit_ratio FLOAT64: Cache hits per query of which it is known, 0 to 1; NULL without such queries
+--   error_count INT64: Number of errors: its own, and those of its messages, tool calls and model calls
+--   updated_at TIMESTAMP: Time at which the last event was recorded
+--   user_id STRING
+--   created_at TIMESTAMP
+CREATE OR REPLACE VIEW `${project}.${dataset}.session_metrics` AS
+WITH
+  writes AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      value,
+      version,
+      event_id,
+      occurred_at,
+      recorded_at,
+      superseded_by IS NULL AND NOT removed AS is_current,
+      NOT (
+        field IN ('expires_at', 'grant', 'child', 'lineage', 'score', 'tag', 'title')
+        OR (field = 'status' AND IFNULL(JSON_VALUE(value), '') NOT IN ('completed', 'failed'))
+      ) AS is_activity,
+      LAST_VALUE(
+        IF(field = 'status' AND JSON_VALUE(value) IN ('active', 'completed', 'failed'), JSON_VALUE(value), NULL)
+        IGNORE NULLS
+      ) OVER (
+        PARTITION BY created_at, session_id
+        ORDER BY version, event_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+      ) AS last_outcome
+    FROM `${project}.${dataset}.session_history`
+  ),
+  heads AS (
+    SELECT
+      created_at,
+      session_id,
+      ANY_VALUE(user_id) AS user_id,
+      MAX(version) AS version,
+      COUNT(DISTINCT event_id) AS event_count,
+      ANY_VALUE(IF(is_current AND field = 'status', JSON_VALUE(value), NULL)) AS status,
+      ANY_VALUE(last_outcome) AS last_outcome,
+      ANY_VALUE(
+        IF(is_current AND field = 'attribute' AND key = 'reward', SAFE_CAST(JSON_VALUE(value) AS FLOAT64), NULL)
+      ) AS reward,
+      ANY_VALUE(IF(is_current AND field = 'session_type', JSON_VALUE(value), NULL)) AS session_type,
+      ANY_VALUE(IF(is_current AND field = 'expires_at', JSON_VALUE(value), NULL)) AS expires_at,
+      MIN(occurred_at) AS started_at,
+      MAX(IF(is_activity, occurred_at, NULL)) AS last_activity_at,
+      MAX(recorded_at) AS updated_at
+    FROM writes
+    GROUP BY created_at, session_id
+  ),
+  -- The head is an additional row, not joined, since a join might keep a filter from one side.
+  item_and_head_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      item_type,
+      name,
+      status,
+      is_current,
+      is_copy,
+      is_error,
+      duration_ms,
+      retry_count,
+      failure_count,
+      token_count,
+      input_token_count,
+      output_token_count,
+      cached_input_token_count,
+      reasoning_token_count,
+      cost_usd,
+      is_cache_hit,
+      CAST(NULL AS INT64) AS version,
+      CAST(NULL AS INT64) AS event_count,
+      CAST(NULL AS STRING) AS last_outcome,
+      CAST(NULL AS FLOAT64) AS reward,
+      CAST(NULL AS STRING) AS session_type,
+      CAST(NULL AS STRING) AS expires_at,
+      CAST(NULL AS TIMESTAMP) AS started_at,
+      CAST(NULL AS TIMESTAMP) AS last_activity_at,
+      CAST(NULL AS TIMESTAMP) AS updated_at
+    FROM `${project}.${dataset}.session_items`
+    UNION ALL
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      'session' AS item_type,
+      CAST(NULL AS STRING) AS name,
+      status,
+      CAST(NULL AS BOOL) AS is_current,
+      CAST(NULL AS BOOL) AS is_copy,
+      CAST(NULL AS BOOL) AS is_error,
+      CAST(NULL AS FLOAT64) AS duration_ms,
+      CAST(NULL AS INT64) AS retry_count,
+      CAST(NULL AS INT64) AS failure_count,
+      CAST(NULL AS INT64) AS token_count,
+      CAST(NULL AS INT64) AS input_token_count,
+      CAST(NULL AS INT64) AS output_token_count,
+      CAST(NULL AS INT64) AS cached_input_token_count,
+      CAST(NULL AS INT64) AS reasoning_token_count,
+      CAST(NULL AS FLOAT64) AS cost_usd,
+      CAST(NULL AS BOOL) AS is_cache_hit,
+      version,
+      event_count,
+      last_outcome,
+      reward,
+      session_type,
+      expires_at,
+      started_at,
+      last_activity_at,
+      updated_at
+    FROM heads
+  ),
+  sums AS (
+    SELECT
+      created_at,
+      session_id,
+      ANY_VALUE(user_id) AS user_id,
+      MAX(version) AS version,
+      CAST(SUM(event_count) AS INT64) AS event_count,
+      ANY_VALUE(IF(item_type = 'session', status, NULL)) AS status,
+      ANY_VALUE(last_outcome) AS last_outcome,
+      ANY_VALUE(reward) AS reward,
+      ANY_VALUE(session_type) AS session_type,
+      ANY_VALUE(expires_at) AS expires_at,
+      ANY_VALUE(started_at) AS started_at,
+      ANY_VALUE(last_activity_at) AS last_activity_at,
+      ANY_VALUE(updated_at) AS updated_at,
+      COUNTIF(is_current AND item_type = 'message') AS message_count,
+      COUNTIF(is_current AND item_type = 'message' AND name = 'user') AS turn_count,
+      COUNTIF(is_current AND item_type = 'message' AND name = 'assistant') AS assistant_message_count,
+      COUNTIF(is_current AND item_type = 'message' AND name = 'system') AS system_message_count,
+      COUNTIF(is_current AND item_type = 'message' AND name = 'tool') AS tool_message_count,
+      CAST(SUM(IF(is_current AND item_type = 'message', token_count, NULL)) AS INT64) AS message_token_count,
+      COUNTIF(is_current AND item_type = 'tool_call') AS tool_call_count,
+      COUNTIF(is_current AND item_type = 'tool_call' AND status = 'pending') AS pending_tool_call_count,
+      COUNTIF(is_current AND item_type = 'tool_call' AND status = 'running') AS running_tool_call_count,
+      COUNTIF(is_current AND item_type = 'tool_call' AND status = 'completed') AS completed_tool_call_count,
+      COUNTIF(is_current AND item_type = 'tool_call' AND status = 'failed') AS failed_tool_call_count,
+      CAST(SUM(IF(is_current AND item_type = 'tool_call', retry_count, 0)) AS INT64) AS tool_retry_count,
+      CAST(SUM(IF(is_current AND item_type = 'tool_call', failure_count, 0)) AS INT64) AS tool_failure_count,
+      SUM(IF(is_current AND item_type = 'tool_call', duration_ms, NULL)) AS tool_latency_total_ms,
+      MAX(IF(is_current AND item_type = 'tool_call', duration_ms, NULL)) AS tool_latency_max_ms,
+      COUNTIF(NOT is_copy AND item_type = 'model_call') AS model_call_count,
+      COUNTIF(NOT is_copy AND item_type = 'model_call' AND is_error) AS failed_model_call_count,
+      SUM(IF(NOT is_copy AND item_type = 'model_call', duration_ms, NULL)) AS model_duration_total_ms,
+      CAST(SUM(IF(NOT is_copy AND item_type = 'model_call', input_token_count, NULL)) AS INT64) AS input_token_count,
+      CAST(SUM(IF(NOT is_copy AND item_type = 'model_call', output_token_count, NULL)) AS INT64) AS output_token_count,
+      CAST(
+        SUM(IF(NOT is_copy AND item_type = 'model_call', cached_input_token_count, NULL)) AS INT64
+      ) AS cached_input_token_count,
+      CAST(
+        SUM(IF(NOT is_copy AND item_type = 'model_call', reasoning_token_count, NULL)) AS INT64
+      ) AS reasoning_token_count,
+      SUM(IF(NOT is_copy AND item_type = 'model_call', cost_usd, NULL)) AS cost_usd,
+      COUNTIF(is_current AND item_type = 'query') AS query_count,
+      COUNTIF(is_current AND is_cache_hit) AS cache_hit_count,
+      COUNTIF(is_current AND NOT is_cache_hit) AS cache_miss_count,
+      COUNTIF(is_current AND is_error) AS error_count
+    FROM item_and_head_rows
+    GROUP BY created_at, session_id
+  ),
+  outcomes AS (
+    SELECT
+      *,
+      CASE
+        WHEN last_outcome IN ('completed', 'failed') THEN last_outcome
+        WHEN status IN ('expired', 'archived', 'deleted') THEN 'abandoned'
+        WHEN SAFE_CAST(expires_at AS TIMESTAMP) <= CURRENT_TIMESTAMP() THEN 'abandoned'
+        WHEN updated_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR) THEN 'abandoned'
+        ELSE 'open'
+      END AS outcome
+    FROM sums
+  )
+SELECT
+  session_id,
+  DATE(created_at) AS day,
+  status,
+  outcome,
+  CASE outcome
+    WHEN 'completed' THEN IFNULL(reward >= 1, TRUE)
+    WHEN 'open' THEN NULL
+    ELSE FALSE
+  END AS is_success,
+  reward,
+  session_type,
+  version,
+  event_count,
+  started_at,
+  last_activity_at,
+  IF(
+    last_activity_at >= started_at, TIMESTAMP_DIFF(last_activity_at, started_at, MICROSECOND) / 1000, NULL
+  ) AS duration_ms,
+  message_count,
+  turn_count,
+  assistant_message_count,
+  system_message_count,
+  tool_message_count,
+  (
+    message_count - turn_count - assistant_message_count - system_message_count - tool_message_count
+  ) AS other_message_count,
+  message_token_count,
+  tool_call_count,
+  pending_tool_call_count,
+  running_tool_call_count,
+  completed_tool_call_count,
+  failed_tool_call_count,
+  tool_retry_count,
+  tool_failure_count,
+  tool_latency_total_ms,
+  tool_latency_max_ms,
+  model_call_count,
+  failed_model_call_count,
+  model_duration_total_ms,
+  input_token_count,
+  output_token_count,
+  cached_input_token_count,
+  reasoning_token_count,
+  cost_usd,
+  query_count,
+  cache_hit_count,
+  SAFE_DIVIDE(cache_hit_count, cache_hit_count + cache_miss_count) AS cache_hit_ratio,
+  error_count,
+  updated_at,
+  user_id,
+  created_at
+FROM outcomes;

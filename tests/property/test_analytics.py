@@ -1,0 +1,76 @@
+"""The views for dashboards give, on DuckDB and on BigQuery, the rows that the Python model gives, for any history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ledger.testing import activity
+from support import histories as h
+from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
+
+#: Later than anything in a history by more than a day, as the time of the query is.
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+Rows = Callable[[list[h.History]], list[dict[str, Any]]]
+VIEWS: dict[str, Rows] = {
+    "session_items": lambda found: [row for item in found for row in activity.items(item.events)],
+    "session_metrics": lambda found: [activity.metrics(item.events, NOW) for item in found],
+    "errors": lambda found: [row for row in VIEWS["session_items"](found) if row["is_current"] and row["is_error"]],
+}
+#: Some of the time in which events of the histories are recorded, which is up to a year around their creation.
+SPAN = activity.Span(datetime(2025, 9, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 5)
+ARGUMENTS = {"first": SPAN.first_day, "next": SPAN.next_day, "back": SPAN.lookback_days}
+FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "daily_activity": lambda rows: activity.by_day(rows, SPAN),
+    "user_activity": lambda rows: activity.by_day(rows, SPAN, "user_id"),
+    "tool_usage": lambda rows: activity.tool_usage(rows, SPAN),
+    "model_usage": lambda rows: activity.model_usage(rows, SPAN),
+}
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(tmp_path_factory: pytest.TempPathFactory) -> OnDuckDB:
+    return OnDuckDB(tmp_path_factory.mktemp("duckdb"))
+
+
+@pytest.fixture(scope="module")
+def on_emulator(emulator: Any) -> Iterator[OnEmulator]:
+    target = OnEmulator(emulator, "analytics")
+    yield target
+    target.close()
+    emulator.client.delete_dataset("analytics", delete_contents=True)
+
+
+def check(target: Target, found: list[h.History]) -> None:
+    target.load(h.shuffled(h.rows_of([event for item in found for event in item.events]), len(found)))
+    for view, expected in VIEWS.items():
+        answer = target.query(f"SELECT * FROM `${{project}}.${{dataset}}.{view}`")
+        rows = [tuple(row[column] for column in answer.columns) for row in expected(found)]
+        assert comparable(answer.rows) == comparable(rows), view
+    items = VIEWS["session_items"](found)
+    for function, counted in FUNCTIONS.items():
+        call = f"`${{project}}.${{dataset}}.{function}`(@first, @next, @back)"
+        answer = target.query(f"SELECT * FROM {call}", ARGUMENTS)
+        rows = [tuple(row[column] for column in answer.columns) for row in counted(items)]
+        assert comparable(answer.rows) == comparable(rows), function
+
+
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@pytest.mark.duckdb
+@settings(quick, max_examples=25)
+@given(found=h.histories(items=True))
+def test_every_view_for_dashboards_agrees_on_duckdb(on_duckdb: OnDuckDB, found: list[h.History]) -> None:
+    check(on_duckdb, found)
+
+
+@pytest.mark.emulator
+@settings(quick, max_examples=4)
+@given(found=h.histories(sessions=8, items=True))
+def test_every_view_for_dashboards_agrees_on_bigquery(on_emulator: OnEmulator, found: list[h.History]) -> None:
+    check(on_emulator, found)
