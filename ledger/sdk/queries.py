@@ -175,6 +175,7 @@ def warehouse_path(ledger: Queries) -> Path:
 
 def _catch_up(attached: AttachedWarehouse, shipping: Shipping) -> None:
     """Ship the waiting rows. If there are none, open no relay to BigQuery, since that runs billed statements."""
+    attached.warn_of_archived()
     waiting = attached.status().waiting_rows
     if waiting or attached.url.startswith("duckdb:"):
         with shipping(waiting) as progress:

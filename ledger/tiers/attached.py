@@ -15,6 +15,7 @@ from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
+from ledger.tiers import elsewhere
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of, warehouse_for
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters, Warehouse
@@ -60,6 +61,7 @@ class AttachedWarehouse:
     def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""
         if self._background is not None:
+            self.warn_of_archived()
             self._background.start()
 
     @cached_property
@@ -88,11 +90,17 @@ class AttachedWarehouse:
             self._store, warehouse_for(self._store, self.url), lease_seconds=self._lease_seconds, clock=self._clock
         )
 
+    def warn_of_archived(self) -> None:
+        """Log a warning if only other warehouses have some archived sessions, so that queries of this one lack them."""
+        elsewhere.warn(self._store, self.outbox.warehouse)
+
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship all rows recorded before the call; see ``sync_now``."""
         relay = self.relay()
         with ending(relay.close):
-            return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
+            sent = sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
+        self.warn_of_archived()
+        return sent
 
     def refused(self) -> list[DeadLetter]:
         """Return the warehouse's dead letters."""

@@ -63,13 +63,17 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
 
     def check_lost(path: Path, found: str) -> None:
         name = duckdb_url(path)
-        archived = store.archived_in(name)
+        alone = store.archived_in(name, alone=True)
+        archived = alone or store.archived_in(name)
         if archived:
             sessions = f"{archived:,} archived session{'' if archived == 1 else 's'}"
+            were_in_it, give_up, yes = (
+                ("were in it alone", "give these sessions up", " --yes") if alone else ("were in it", "say so", "")
+            )
             raise StoreRejected(
-                f"{path} {found}, and the events of {sessions} were in it alone; it was not filled anew. Put the file "
-                "back, or restore it from a backup of it. If it is lost for good, give these sessions up with "
-                f"`ledger warehouse forget {shlex.quote(name)} --yes`; then `ledger sync` fills a new file."
+                f"{path} {found}, and the events of {sessions} {were_in_it}; it was not filled anew. Put the file "
+                f"back, or restore it from a backup of it. If it is lost for good, {give_up} with "
+                f"`ledger warehouse forget {shlex.quote(name)}{yes}`; then `ledger sync` fills a new file."
             )
         if any(each.warehouse == name for each in store.unreconciled()):
             raise StoreUnavailable(

@@ -46,7 +46,7 @@ def test_status_promises_its_keys_and_reads_as_a_page(shell: Shell) -> None:
     assert list(shell.json("status")) == [
         *("warehouse", "waiting_rows", "waiting_since", "shipped_rows", "shipped_at", "rows_per_second"),
         *("refused_events", "last_error", "failed_at", "holder", "disk_bytes", "dismissed_events", "sessions"),
-        "unreconciled",
+        *("unreconciled", "archived_elsewhere"),
     ]
     page = shell.ok("status")
     assert [line.split("  ")[0] for line in page.splitlines() if line[0] != " "] == [

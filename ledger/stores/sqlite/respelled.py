@@ -23,6 +23,7 @@ _DROP_RELAY = ("DELETE FROM relays WHERE warehouse = :old", "DELETE FROM relay_a
 _RENAME_REST = (
     "UPDATE OR IGNORE deleted_sessions SET warehouse = :new WHERE warehouse = :old",
     "DELETE FROM deleted_sessions WHERE warehouse = :old",
+    "UPDATE OR REPLACE archived_in SET warehouse = :new WHERE warehouse = :old",
     f"UPDATE OR IGNORE meta SET name = '{PREFIX}' || :new WHERE name = '{PREFIX}' || :old",  # noqa: S608
     f"DELETE FROM meta WHERE name = '{PREFIX}' || :old",  # noqa: S608
 )
