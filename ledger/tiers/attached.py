@@ -61,7 +61,7 @@ class AttachedWarehouse:
     def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""
         if self._background is not None:
-            self.warn_of_archived()
+            elsewhere.warn(self._store, self.outbox.warehouse)
             self._background.start()
 
     @cached_property
@@ -90,16 +90,12 @@ class AttachedWarehouse:
             self._store, warehouse_for(self._store, self.url), lease_seconds=self._lease_seconds, clock=self._clock
         )
 
-    def warn_of_archived(self) -> None:
-        """Log a warning if only other warehouses have some archived sessions, so that queries of this one lack them."""
-        elsewhere.warn(self._store, self.outbox.warehouse)
-
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship all rows recorded before the call; see ``sync_now``."""
         relay = self.relay()
         with ending(relay.close):
             sent = sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
-        self.warn_of_archived()
+        elsewhere.warn(self._store, self.outbox.warehouse)
         return sent
 
     def refused(self) -> list[DeadLetter]:

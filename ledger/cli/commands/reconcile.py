@@ -44,7 +44,7 @@ A session that diverged has two histories: one is in the ledger, both are in the
     ledger --url FILE fork SESSION_ID
     ledger --url FILE export NEW_ID | ledger import -
   A fork has the state and the messages; the history before it stays in the former session. `ledger delete SESSION_ID`
-  hides that one, and --retention-days of `ledger maintain` later removes both histories.
+  hides that one, and `ledger purge SESSION_ID` removes both histories.
 """
 #: What is printed once if rows of archived sessions are missing.
 _ON_GONE = """\

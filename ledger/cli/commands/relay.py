@@ -210,6 +210,8 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
     from ledger.errors import LeaseHeld
     from ledger.relay.background import drain as ship_waiting
     from ledger.relay.background import run
+    from ledger.tiers import elsewhere
+    from ledger.tiers.opening import require_outbox
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -217,7 +219,7 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
         relay = target.relay()
         with ending(relay.close):
             logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, target.url)
-            target.warn_of_archived()
+            elsewhere.warn(require_outbox(ledger.store), target.outbox.warehouse)
             run(relay, stop, age=age)
             if drain:
                 with suppress(LeaseHeld):  # this relay stood by, and the one with the lease ships the waiting rows

@@ -43,10 +43,11 @@ def print_elsewhere(found: Sequence[ArchivedElsewhere], warehouse: str) -> None:
 
     for said, remedy, session_ids in said_of(found, warehouse):
         click.echo(safe(f"{said} {remedy}"))
-        _print_some(session_ids)
+        print_some(session_ids)
 
 
-def _print_some(lines: Sequence[str]) -> None:
+def print_some(lines: Sequence[str]) -> None:
+    """Print the first of several lines, indented, and how many more there are."""
     for line in lines[:_SHOWN]:
         click.echo(safe(f"  {line}"))
     if len(lines) > _SHOWN:
@@ -71,4 +72,4 @@ def print_waiting(sessions: Sequence[Waiting]) -> None:
         for each in of_group:
             since = "by an earlier release" if each.since is None else f"since {when(each.since)}"
             lines.append(f"{each.session_id}  {each.status}  {since}")
-        _print_some(lines)
+        print_some(lines)
