@@ -164,6 +164,20 @@ class OutboxStore(EventStore, Protocol):
         """
         ...
 
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL, because its file was moved. The warehouse itself is not read.
+
+        If the store has shipped to it under the other URL too, the checkpoint and the dead letters there stay.
+
+        Args:
+            former: The URL under which the store knows the warehouse.
+            present: The URL under which it is to know it.
+
+        Raises:
+            LeaseHeld: A relay ships to one of the two at this moment.
+        """
+        ...
+
 
 class ArchivingStore(EventStore, Protocol):
     """Protocol of stores that declare ``archive``: the store can tell if a session may be archived."""

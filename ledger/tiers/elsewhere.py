@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 
 from ledger.stores.base import ArchivedElsewhere, OutboxStore
+from ledger.warehouse.duckdb.creation import absence
+from ledger.warehouse.urls import duckdb_file
 
 log = logging.getLogger("ledger.store")
 _WARNED: set[tuple[Path, str]] = set()
@@ -41,5 +43,9 @@ def said_of(found: Sequence[ArchivedElsewhere], warehouse: str) -> list[tuple[st
         hydrate = f"`ledger hydrate SESSION_ID --warehouse {shlex.quote(holder)}`"
         said = f"{sessions} only in {holder}, so that queries of {warehouse} do not have {'it' if is_one else 'them'}."
         remedy = f"Bring {'it' if is_one else 'each'} back with {hydrate}, and archive it again if you like."
+        file = duckdb_file(holder)
+        if file is not None and absence(file):
+            moved = f"`ledger warehouse moved {shlex.quote(holder)} {shlex.quote(warehouse)}`"
+            remedy = f"That file is not there: put it back, or if it was moved, type: {moved}."
         told.append((said, remedy, session_ids))
     return told

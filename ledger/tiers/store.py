@@ -134,6 +134,10 @@ class TwoTierStore:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""
         return self._local.forget_warehouse(warehouse, even_if_needed=even_if_needed)
 
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL; see ``OutboxStore.rename_warehouse``."""
+        self._local.rename_warehouse(former, present)
+
     def own_files(self) -> list[Path]:
         """Return the files of the embedded store and of the warehouse; see ``OutboxStore.own_files``."""
         return [*self._local.own_files(), *self._files]

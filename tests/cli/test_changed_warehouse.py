@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.cli.exits import USAGE
 from ledger.tiers import elsewhere
 from support.shell import Shell
 
@@ -125,3 +126,36 @@ def test_a_lost_file_with_sessions_that_another_warehouse_has_too_is_not_filled_
     shell.ok("warehouse", "forget", new)
     shell.ok("sync")
     assert said(old, new) in shell.ok("status")
+
+
+def test_a_ledger_that_was_moved_with_its_file_knows_it_again(shell: Shell, old: str, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    for each in list(tmp_path.glob(f"{shell.path.stem}.*")):
+        each.rename(folder / each.name)
+    moved = Shell(folder / shell.path.name)
+    present = f"duckdb:///{moved.path.with_suffix('.duckdb')}"
+    assert f"if it was moved, type: `ledger warehouse moved {old} {present}`." in moved.ok("status")
+    (finding,) = [it for it in json.loads(moved("doctor", "--json").stdout)["findings"] if it["status"] == "problem"]
+    assert (finding["what"], f"ledger warehouse moved {old} NEW" in finding["remedy"]) == ("also shipped to", True)
+    moved.ok("warehouse", "moved", old, present)
+    assert moved("doctor").exit_code == 0
+    assert [each["warehouse"] for each in moved.json("warehouse")["warehouses"]] == [present]
+    assert moved.json("status")["archived_elsewhere"] == []
+    assert moved.json("sync")["sent_rows"] == 0
+    assert moved.json("show", "archived")["status"] == "archived"
+    assert moved.ok("purge", "archived") == "1 session purged.\n"
+
+
+def test_what_is_not_the_file_that_was_moved_is_refused(shell: Shell, old: str, tmp_path: Path) -> None:
+    file, other = Path(old.removeprefix("duckdb:///")), f"duckdb:///{tmp_path / 'other.duckdb'}"
+    shell.ok("sync", "--warehouse", other)
+    assert f"{file} is still there" in shell.fails("warehouse", "moved", old, other)[1]
+    file.rename(tmp_path / "aside.duckdb")
+    code, message = shell.fails("warehouse", "moved", old, other)
+    assert (code, "it lacks rows of 1 session, such as archived; nothing was changed" in message) == (23, True)
+    assert "does not exist; move the file there first" in shell.fails("warehouse", "moved", old, f"{old}.x")[1]
+    assert "This ledger does not ship to" in shell.fails("warehouse", "moved", f"{old}.x", other)[1]
+    assert "Only a DuckDB file" in shell.fails("warehouse", "moved", old, "bigquery://p/d")[1]
+    assert shell.fails("warehouse", "moved", old)[0] == USAGE
+    assert sorted(each["warehouse"] for each in shell.json("warehouse")["warehouses"]) == sorted([old, other])

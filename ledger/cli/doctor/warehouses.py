@@ -134,7 +134,14 @@ def _absent(path: Path, archived: int, ledger: Path, found: str) -> Finding:
 
 def _put_back(path: Path) -> str:
     forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))} --yes"
-    return f"put the file back, or restore it from a backup; if it is lost, give these sessions up: {forget}"
+    return (
+        f"put the file back, or restore it from a backup; if it was moved: {_moved(path)}; if it is lost, give these "
+        f"sessions up: {forget}"
+    )
+
+
+def _moved(path: Path) -> str:
+    return f"ledger warehouse moved {shlex.quote(duckdb_url(path))} NEW"
 
 
 def _foreign(path: Path, status: os.stat_result) -> str | None:
@@ -187,7 +194,8 @@ def _other(url: str, archived: int, ledger: Path, environment: Mapping[str, str]
         findings = list(_dataset(target, environment))
     wrong = next((each for each in findings if each.status == PROBLEM), None)
     if wrong is None and isinstance(target, Path) and (found := absence(target)):
-        wrong = Finding("duckdb", PROBLEM, f"{target} {found}", "put the file back: archived sessions wait for it")
+        remedy = f"put the file back: archived sessions wait for it; if it was moved: {_moved(target)}"
+        wrong = Finding("duckdb", PROBLEM, f"{target} {found}", remedy)
     if wrong is None:
         return Finding("also shipped to", OK, url)
     return Finding("also shipped to", PROBLEM, f"{url}: {wrong.what}: {wrong.detail}", wrong.remedy)

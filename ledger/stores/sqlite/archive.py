@@ -23,7 +23,7 @@ from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
 from ledger.stores.base import ArchivedElsewhere, Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import deletions, holders, read, restoring, unreconciled, waiting, write
+from ledger.stores.sqlite import deletions, holders, read, respelled, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -222,6 +222,10 @@ class SqliteArchive:
             lambda connection: waiting.forget(connection, warehouse, self._clock(), even_if_needed=even_if_needed)
         )
         return forgotten
+
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL; see ``OutboxStore.rename_warehouse``."""
+        self._run(lambda connection: respelled.move(connection, former, present, self._clock()))
 
     def waiting(self) -> list[Waiting]:
         """Return the sessions whose retention waits for a warehouse; see ``PurgingStore.waiting``."""
