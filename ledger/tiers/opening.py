@@ -49,6 +49,8 @@ def relay_between(
 def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
     """Return the warehouse of a store, without connecting to it or creating it.
 
+    A new DuckDB file gets the group and mode of the store's file.
+
     A DuckDB file is not filled anew if archived sessions have their rows there alone: every call that would do so
     raises StoreRejected. Nor is it if it may have events that a restored store lacks: such calls raise
     StoreUnavailable, and the store stays unreconciled.
@@ -83,7 +85,7 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
                 "fills a new file."
             )
 
-    return open_warehouse(url, check_lost=check_lost)
+    return open_warehouse(url, check_lost=check_lost, like=store.path)
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:
