@@ -57,7 +57,13 @@ def _durability(synchronous: str) -> Finding:
 
 
 def _bound(path: Path, max_bytes: int) -> Finding:
-    size = path.stat().st_size
+    from ledger.stores.sqlite.write import used_bytes
+
+    try:
+        with reading(path) as connection:
+            size = used_bytes(connection)
+    except (sqlite3.Error, LedgerError):  # the checks of the file say what is wrong
+        size = path.stat().st_size
     share = "more than 100%" if size > max_bytes else f"{size / max_bytes:.0%}"
     detail = f"{max_bytes:,} bytes, of which {share} are used"
     if size < NEARLY_FULL * max_bytes:
