@@ -34,7 +34,7 @@ call with the same ``event_id`` may succeed later without any repair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -284,14 +284,16 @@ class SessionArchived(StoreRejected):
     Attributes:
         head: The session's head, as it was when the store dropped the rows.
         state: The part of the session's state that the store keeps of an archived session.
+        warehouses: URLs of the warehouses that have the rows.
     """
 
     code = "session_archived"
 
-    def __init__(self, message: str, *, head: Any = None, state: Any = None) -> None:
+    def __init__(self, message: str, *, head: Any = None, state: Any = None, warehouses: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.head = head
         self.state = state
+        self.warehouses = tuple(warehouses)
 
 
 class ArchiveLost(SessionArchived):

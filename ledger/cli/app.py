@@ -69,6 +69,7 @@ GROUPS = {
         "archive": "ledger.cli.commands.maintenance",
         "hydrate": "ledger.cli.commands.maintenance",
         "maintain": "ledger.cli.commands.maintenance",
+        "purge": "ledger.cli.commands.maintenance",
     },
     "Integrity": {
         "verify": "ledger.cli.commands.verify",

@@ -17,6 +17,7 @@ WORDS = {
     ),
     "hydrate_session()": "`ledger hydrate SESSION_ID`",
     "restore_session()": "`ledger restore SESSION_ID`",
+    "delete_session()": "`ledger delete SESSION_ID`",
     "history(after=...)": "`ledger history SESSION_ID`",
     "Read them with get_messages({}), or with get_session({}, messages=True).": (
         "Read them with `ledger show SESSION_ID --messages`."

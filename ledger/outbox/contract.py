@@ -204,12 +204,13 @@ class RelayStatus:
         warehouse: The warehouse's URL.
         waiting_rows: Number of rows that are still to be shipped. Refused rows count only once they are requeued.
         waiting_since: Time at which the oldest waiting row was recorded, in UTC; None if no row waits.
-        shipped_rows: Number of rows shipped so far.
+        shipped_rows: Number of rows shipped so far. After a restore from a backup, it counts from the backup's figure.
         shipped_at: Time at which the latest batch arrived, in UTC; None if none has arrived.
         rows_per_second: Recent rate of shipping; None before the first batch. Pauses in which no rows were sent do not
             count.
         refused_events: Number of dead letters that are neither requeued nor dismissed.
-        last_error: Message of the latest failure; None if there was none.
+        last_error: Message of the latest failure; None if there was none. It stays after a success: if ``shipped_at``
+            is later than ``failed_at``, rows have arrived since.
         failed_at: Time of the latest failure, in UTC; None if there was none.
         holder: Relay that holds the lease, as ``host/process``; None if no relay is active.
         disk_bytes: Size of the store on disk, in bytes.

@@ -136,6 +136,9 @@ class Relay:
         except BaseException as error:
             self._fail(error)
             raise
+        finally:
+            if sent := self._sent - self._sent_before:
+                log.info("%d row%s shipped to %s.", sent, "" if sent == 1 else "s", self._sink.url)
         return self._sent - self._sent_before
 
     def _close(self) -> None:
@@ -185,8 +188,10 @@ class Relay:
         batch, checkpoint = checkpoint.batch, replace(checkpoint, sink_state=recovery.sink_state, batch=None)
         if recovery.in_doubt_after is not None:
             log.warning(
-                "%s does not hold what this store recorded as sent; it is asked about each row before it is sent. If "
-                "an older copy took its place, sessions archived since then are not in it: see `ledger reconcile`.",
+                "%s and this ledger differ in what was sent, as after a restore of one of them from a backup; each row "
+                "is asked about before it is sent, so that none arrives twice. If the ledger was restored and "
+                "reconciled, nothing is left to do. If the warehouse was restored, sessions archived since its backup "
+                "are not in it: see `ledger reconcile`.",
                 self._sink.url,
             )
             seq = min(checkpoint.seq, recovery.in_doubt_after)

@@ -26,7 +26,7 @@ from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tomb
 from ledger.outbox.rows import Row
 from ledger.relay.loop import Relay
 from ledger.sdk.aio_iteration import AsyncIteration
-from ledger.sdk.archive import Maintained
+from ledger.sdk.archive import Maintained, Purged
 from ledger.sdk.subscriptions import Delivery
 from ledger.stores.base import PendingDeletion, Waiting
 from ledger.stores.event_store import Capabilities
@@ -98,6 +98,9 @@ class AsyncPurgingStore(AsyncEventStore):
 
     async def purge(self, session_id: str, version: int) -> bool:
         """Delete everything that the store holds of a session, including its tombstone, in one transaction."""
+
+    async def recorded(self, session_id: str) -> tuple[int, str | None] | None:
+        """Return the version and the recorded status of a session; None if the store does not have it."""
 
     async def waiting(self) -> list[Waiting]:
         """Return the expired, archived, deleted and purged sessions whose retention waits for a warehouse."""
@@ -486,6 +489,9 @@ class LedgerMethods:
 
     async def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions."""
+
+    async def purge_sessions(self, session_ids: Iterable[str]) -> Purged:
+        """Purge single sessions, whatever their age: delete their data in the file and in the warehouse, for good."""
 
     async def record_model_call(
         self,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
 
-from ledger.errors import InvalidInput, SessionEnded, StoreUnavailable
+from ledger.errors import InvalidInput, SessionEnded, SessionNotFound, StoreUnavailable
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
 from ledger.model.queries import SessionQuery
-from ledger.model.values import check_text
+from ledger.model.values import check_text, full_name
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
 from ledger.stores.base import PurgingStore, Waiting, archiving_store, purging_store, tiered_store
@@ -42,6 +42,22 @@ class Maintained:
     waiting: int
     held_up: int = 0
     sessions: tuple[Waiting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """The result of ``purge_sessions``.
+
+    Attributes:
+        purged: Ids of the sessions that were purged in the store.
+        held_up: Ids of the sessions that were not purged: rows of them wait for a warehouse, or another program
+            appended to them meanwhile.
+        sessions: Those of both that wait for a warehouse: to ship their rows to it, or to be deleted there.
+    """
+
+    purged: tuple[str, ...]
+    held_up: tuple[str, ...]
+    sessions: tuple[Waiting, ...]
 
 
 class Archive(Lifecycle):
@@ -170,6 +186,44 @@ class Archive(Lifecycle):
         self._purge_warehouse()
         return deleted
 
+    def purge_sessions(self, session_ids: Iterable[str]) -> Purged:
+        """Purge single sessions, whatever their age: delete their data in the file and in the warehouse, for good.
+
+        A session must be recorded as deleted, expired or archived. It is held up if some of its rows are not shipped
+        yet, as for ``delete_old_sessions``: ship them (``ledger.warehouse.sync()``), and call again. The call may be
+        interrupted at any point and repeated. Sessions that an earlier call purged are still deleted in the warehouse.
+
+        Args:
+            session_ids: The sessions.
+
+        Returns:
+            The sessions that were purged, those that were held up, and what waits for a warehouse.
+
+        Raises:
+            SessionNotFound: The store does not have one of the sessions, and no warehouse must still delete it; nothing
+                was purged.
+            InvalidInput: One of the sessions has not ended, or ``session_ids`` is not a list of ids; nothing was
+                purged.
+            StoreUnavailable: The warehouse cannot be reached. The purged sessions are deleted in the file; the next
+                call, or ``maintain``, deletes them in the warehouse.
+            CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
+            PermissionDenied: The ledger was returned by ``for_user``.
+        """
+        if isinstance(session_ids, str) or not isinstance(session_ids, Iterable):
+            raise InvalidInput(f"session_ids must be a list of ids, not {full_name(session_ids)}.")
+        purging = self._purging("purge_sessions")
+        being_deleted = {each.key.session_id for each in purging.pending_deletions()}  # by a call that was interrupted
+        ids = dict.fromkeys(session_ids)
+        versions = {each: _ended_version(purging, each) for each in ids if each not in being_deleted}
+        purged = tuple(each for each, version in versions.items() if purging.purge(each, version))
+        purging.forget_purged()
+        self._purge_warehouse()
+        return Purged(
+            purged,
+            held_up=tuple(each for each in versions if each not in set(purged)),
+            sessions=tuple(each for each in purging.waiting() if each.session_id in ids),
+        )
+
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.
 
@@ -261,6 +315,25 @@ def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
         return [Change("status", "", "archived")]
 
     return changes
+
+
+def _ended_version(store: PurgingStore, session_id: str) -> int:
+    """Return the version of a session that may be purged.
+
+    Raises:
+        SessionNotFound: The store does not have the session.
+        InvalidInput: The session has not ended, or the id is no id.
+    """
+    found = store.recorded(session_id)
+    if found is None:
+        raise SessionNotFound(f"There is no session {session_id} to purge; nothing was purged.", session_id=session_id)
+    version, status = found
+    if status not in ENDED:
+        raise InvalidInput(
+            f"Session {session_id} is recorded as {status or 'active'}, and only deleted, expired and archived "
+            "sessions are purged; nothing was purged. Delete it first with delete_session()."
+        )
+    return version
 
 
 def _is_due(session: Waiting, now: datetime, retention: timedelta | None) -> bool:

@@ -110,13 +110,13 @@ def warehouse_of(ledger: Queries, shipping: Shipping = _no_progress) -> Iterator
         )
     attached = ledger._warehouse
     if attached is not None:
-        _catch_up(attached, shipping)
+        _catch_up(ledger, attached, shipping)
         yield attached.opened
         return
     beside = beside_of(ledger)
     try:
         _check_other_rows(ledger, beside)
-        _catch_up(beside, shipping)
+        _catch_up(ledger, beside, shipping)
         yield beside.opened
     finally:
         beside.close(0)
@@ -173,8 +173,12 @@ def warehouse_path(ledger: Queries) -> Path:
     return beside
 
 
-def _catch_up(attached: AttachedWarehouse, shipping: Shipping) -> None:
+def _catch_up(ledger: Queries, attached: AttachedWarehouse, shipping: Shipping) -> None:
     """Ship the waiting rows. If there are none, open no relay to BigQuery, since that runs billed statements."""
+    from ledger.tiers import elsewhere
+    from ledger.tiers.opening import require_outbox
+
+    elsewhere.warn(require_outbox(ledger.store), attached.outbox.warehouse)
     waiting = attached.status().waiting_rows
     if waiting or attached.url.startswith("duckdb:"):
         with shipping(waiting) as progress:

@@ -51,6 +51,7 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
         "(warehouse=, or LEDGER_WAREHOUSE).",
         head=head,
         state=state,
+        warehouses=warehouses,
     )
 
 

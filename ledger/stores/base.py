@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # protocols are slow to create, and most programs need only E
 __all__ = [
     "MAX_BYTES",
     "MAX_FINDINGS",
+    "ArchivedElsewhere",
     "ArchivingStore",
     "Capabilities",
     "EventStore",
@@ -56,13 +57,25 @@ class Forgotten(NamedTuple):
         warehouse: The warehouse's URL.
         waiting_rows: Number of rows that waited to be shipped there.
         deletions: Number of purged sessions that were to be deleted there.
-        archived: Number of archived sessions whose rows the store has dropped. They may be only in this warehouse.
+        archived: Number of archived sessions whose rows may be only in this warehouse.
     """
 
     warehouse: str
     waiting_rows: int
     deletions: int
     archived: int
+
+
+class ArchivedElsewhere(NamedTuple):
+    """An archived session whose rows a warehouse lacks: the store had dropped them before it shipped to it.
+
+    Attributes:
+        session_id: The session.
+        warehouses: URLs of the warehouses that have its rows; at least one.
+    """
+
+    session_id: str
+    warehouses: tuple[str, ...]
 
 
 class Unreconciled(NamedTuple):
@@ -111,11 +124,22 @@ class OutboxStore(EventStore, Protocol):
         """Return the URLs of the warehouses that may have rows of this store."""
         ...
 
-    def archived_in(self, warehouse: str) -> int:
-        """Return the number of archived sessions whose rows the store has dropped and a warehouse has.
+    def archived_in(self, warehouse: str, *, alone: bool = False) -> int:
+        """Return the number of archived sessions whose rows the store has dropped and a warehouse has, or may have.
 
         Args:
             warehouse: The warehouse's URL; the result is 0 if the store does not ship to it.
+            alone: True to count only sessions that no other warehouse of the store is known to have.
+        """
+        ...
+
+    def archived_elsewhere(self, warehouse: str) -> list[ArchivedElsewhere]:
+        """Return the archived sessions whose rows are in other warehouses only, ordered by id.
+
+        These are sessions whose rows the store had dropped before it shipped to this warehouse.
+
+        Args:
+            warehouse: The warehouse's URL, as ``Sink.url`` gives it.
         """
         ...
 
@@ -137,6 +161,20 @@ class OutboxStore(EventStore, Protocol):
             InvalidInput: The store does not ship to this warehouse.
             LeaseHeld: A relay ships to it at this moment.
             StoreRejected: The warehouse is still needed, and ``even_if_needed`` is False.
+        """
+        ...
+
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL, because its file was moved. The warehouse itself is not read.
+
+        If the store has shipped to it under the other URL too, the checkpoint and the dead letters there stay.
+
+        Args:
+            former: The URL under which the store knows the warehouse.
+            present: The URL under which it is to know it.
+
+        Raises:
+            LeaseHeld: A relay ships to one of the two at this moment.
         """
         ...
 
@@ -186,6 +224,13 @@ class Waiting(NamedTuple):
 
 class PurgingStore(EventStore, Protocol):
     """Protocol of stores that declare ``purge``: the store can purge sessions."""
+
+    def recorded(self, session_id: str) -> tuple[int, str | None] | None:
+        """Return the version and the recorded status of a session; None if the store does not have it.
+
+        Of an archived session whose rows were dropped, the store knows both, and no warehouse is read.
+        """
+        ...
 
     def purge(self, session_id: str, version: int) -> bool:
         """Delete everything that the store holds of a session, including its tombstone, in one transaction.

@@ -8,6 +8,7 @@ rows were sent.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -50,11 +51,19 @@ def archive_lost(archived: SessionArchived, warehouse: str, found: Head | None =
     if found is not None:
         is_other = _identity(found) != _identity(archived.head)
         has = "has another session with this id" if is_other else f"has it only up to version {found.version}"
+    session_id = archived.head.session_id
+    remedy = "Open the ledger with the warehouse that it was shipped to, or restore that warehouse."
+    if archived.warehouses and warehouse not in archived.warehouses:
+        remedy = (
+            f"Its rows are in {' or '.join(archived.warehouses)}: open the ledger with that (warehouse=, or "
+            f"LEDGER_WAREHOUSE), or bring them back with `ledger hydrate {shlex.quote(session_id)} --warehouse "
+            f"{shlex.quote(archived.warehouses[0])}`."
+        )
     return ArchiveLost(
-        f"Session {archived.head.session_id} is archived, and {warehouse} {has}; nothing was written. "
-        "Open the ledger with the warehouse that it was shipped to, or restore that warehouse.",
+        f"Session {session_id} is archived, and {warehouse} {has}; nothing was written. {remedy}",
         head=archived.head,
         state=archived.state,
+        warehouses=archived.warehouses,
     )
 
 

@@ -15,6 +15,7 @@ from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
+from ledger.tiers import elsewhere
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of, warehouse_for
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters, Warehouse
@@ -60,6 +61,7 @@ class AttachedWarehouse:
     def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""
         if self._background is not None:
+            elsewhere.warn(self._store, self.outbox.warehouse)
             self._background.start()
 
     @cached_property
@@ -92,7 +94,9 @@ class AttachedWarehouse:
         """Ship all rows recorded before the call; see ``sync_now``."""
         relay = self.relay()
         with ending(relay.close):
-            return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
+            sent = sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
+        elsewhere.warn(self._store, self.outbox.warehouse)
+        return sent
 
     def refused(self) -> list[DeadLetter]:
         """Return the warehouse's dead letters."""

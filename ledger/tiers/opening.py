@@ -49,6 +49,8 @@ def relay_between(
 def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
     """Return the warehouse of a store, without connecting to it or creating it.
 
+    A new DuckDB file gets the group and mode of the store's file.
+
     A DuckDB file is not filled anew if archived sessions have their rows there alone: every call that would do so
     raises StoreRejected. Nor is it if it may have events that a restored store lacks: such calls raise
     StoreUnavailable, and the store stays unreconciled.
@@ -63,13 +65,17 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
 
     def check_lost(path: Path, found: str) -> None:
         name = duckdb_url(path)
-        archived = store.archived_in(name)
+        alone = store.archived_in(name, alone=True)
+        archived = alone or store.archived_in(name)
         if archived:
             sessions = f"{archived:,} archived session{'' if archived == 1 else 's'}"
+            were_in_it, give_up, yes = (
+                ("were in it alone", "give these sessions up", " --yes") if alone else ("were in it", "say so", "")
+            )
             raise StoreRejected(
-                f"{path} {found}, and the events of {sessions} were in it alone; it was not filled anew. Put the file "
-                "back, or restore it from a backup of it. If it is lost for good, give these sessions up with "
-                f"`ledger warehouse forget {shlex.quote(name)} --yes`; then `ledger sync` fills a new file."
+                f"{path} {found}, and the events of {sessions} {were_in_it}; it was not filled anew. Put the file "
+                f"back, or restore it from a backup of it. If it is lost for good, {give_up} with "
+                f"`ledger warehouse forget {shlex.quote(name)}{yes}`; then `ledger sync` fills a new file."
             )
         if any(each.warehouse == name for each in store.unreconciled()):
             raise StoreUnavailable(
@@ -79,7 +85,7 @@ def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
                 "fills a new file."
             )
 
-    return open_warehouse(url, check_lost=check_lost)
+    return open_warehouse(url, check_lost=check_lost, like=store.path)
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:

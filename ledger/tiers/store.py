@@ -26,7 +26,16 @@ from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, Forgotten, PendingDeletion, Unreconciled, Waiting
+from ledger.stores.base import (
+    MAX_BYTES,
+    MAX_FINDINGS,
+    ArchivedElsewhere,
+    Capabilities,
+    Forgotten,
+    PendingDeletion,
+    Unreconciled,
+    Waiting,
+)
 from ledger.tiers.late_warehouse import LateWarehouse
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
@@ -109,9 +118,13 @@ class TwoTierStore:
         """Return the URLs of the warehouses that may have rows of the embedded store."""
         return self._local.warehouses()
 
-    def archived_in(self, warehouse: str) -> int:
+    def archived_in(self, warehouse: str, *, alone: bool = False) -> int:
         """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
-        return self._local.archived_in(warehouse)
+        return self._local.archived_in(warehouse, alone=alone)
+
+    def archived_elsewhere(self, warehouse: str) -> list[ArchivedElsewhere]:
+        """Return the archived sessions that only other warehouses have; see ``OutboxStore.archived_elsewhere``."""
+        return self._local.archived_elsewhere(warehouse)
 
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
@@ -120,6 +133,10 @@ class TwoTierStore:
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""
         return self._local.forget_warehouse(warehouse, even_if_needed=even_if_needed)
+
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL; see ``OutboxStore.rename_warehouse``."""
+        self._local.rename_warehouse(former, present)
 
     def own_files(self) -> list[Path]:
         """Return the files of the embedded store and of the warehouse; see ``OutboxStore.own_files``."""
@@ -248,6 +265,10 @@ class TwoTierStore:
         if not restored:
             self._check_not_lost(session_id)
         return restored
+
+    def recorded(self, session_id: str) -> tuple[int, str | None] | None:
+        """Return the version and the recorded status of a session in the embedded store; see ``PurgingStore``."""
+        return self._local.recorded(session_id)
 
     def purge(self, session_id: str, version: int) -> bool:
         """Delete a session, and record which warehouses must still delete it; see ``PurgingStore.purge``."""

@@ -124,12 +124,15 @@ def duckdb_files(path: Path) -> list[Path]:
     return [path, path.with_name(f"{path.name}.wal")]
 
 
-def open_warehouse(url: str, *, check_lost: Callable[[Path, str], object] = lambda path, found: None) -> Warehouse:
+def open_warehouse(
+    url: str, *, check_lost: Callable[[Path, str], object] = lambda path, found: None, like: Path | None = None
+) -> Warehouse:
     """Return the warehouse that a URL names, without connecting to it or creating it.
 
     Args:
         url: The URL.
         check_lost: Called with the path of a DuckDB file before the file is filled anew; see ``DuckDBWarehouse``.
+        like: A file whose group and mode a new DuckDB file gets; None to let only the owner read it.
 
     Raises:
         ConfigurationError: The URL does not name a warehouse.
@@ -139,7 +142,7 @@ def open_warehouse(url: str, *, check_lost: Callable[[Path, str], object] = lamb
     if isinstance(target, Path):
         from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-        return DuckDBWarehouse(target, check_lost=partial(check_lost, target))
+        return DuckDBWarehouse(target, check_lost=partial(check_lost, target), like=like)
     require_extra("bigquery")
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 

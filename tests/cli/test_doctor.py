@@ -159,6 +159,15 @@ def test_the_maximum_size_is_compared_with_the_size_of_the_file(shell: Shell) ->
     assert "has reached its maximum of 1,000 bytes" in findings["append"]["detail"]
 
 
+def test_pages_that_were_freed_do_not_count_for_the_maximum_size(shell: Shell) -> None:
+    shell.ok("new", "x" * 300_000, "--id", "large")
+    shell.ok("delete", "large")
+    url = f"{shell.url}?max_bytes={shell.path.stat().st_size}"
+    assert examined(shell, "--url", url)[1]["max_bytes"]["status"] == "note"
+    shell.ok("purge", "large")
+    assert examined(shell, "--url", url)[1]["max_bytes"]["status"] == "ok"
+
+
 def test_a_ledger_that_is_opened_to_be_read_needs_no_append(shell: Shell) -> None:
     shell.ok("new", "q")
     code, findings = examined(shell, "--url", f"{shell.url}?mode=ro")

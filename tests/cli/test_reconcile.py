@@ -135,6 +135,7 @@ def test_the_answer_for_programs_keeps_its_keys(here: tuple[Shell, str]) -> None
         "changed_rows": 0,
         "doubled_rows": 0,
         "gone_rows": 0,
+        "rows_in": [],
     }
     expected = {
         "warehouse": warehouse(shell),

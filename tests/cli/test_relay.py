@@ -46,7 +46,7 @@ def test_status_promises_its_keys_and_reads_as_a_page(shell: Shell) -> None:
     assert list(shell.json("status")) == [
         *("warehouse", "waiting_rows", "waiting_since", "shipped_rows", "shipped_at", "rows_per_second"),
         *("refused_events", "last_error", "failed_at", "holder", "disk_bytes", "dismissed_events", "sessions"),
-        "unreconciled",
+        *("unreconciled", "archived_elsewhere"),
     ]
     page = shell.ok("status")
     assert [line.split("  ")[0] for line in page.splitlines() if line[0] != " "] == [
@@ -293,14 +293,14 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: 
 
 def test_a_file_at_its_bound_takes_no_appends_and_still_ships(tmp_path: Path) -> None:
     place = f"duckdb:///{tmp_path / 'shipped.duckdb'}"
-    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}?max_bytes=220000", warehouse=place) as ledger:
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}?max_bytes=240000", warehouse=place) as ledger:
         session_id = ledger.create_session("ada", "What?")
         appended = 0
         with contextlib.suppress(StoreUnavailable):
             while appended < 1000:
                 ledger.add_message(session_id, "user", "x" * 5000)
                 appended += 1
-        with pytest.raises(StoreUnavailable, match="220,000 bytes"):
+        with pytest.raises(StoreUnavailable, match="240,000 bytes"):
             ledger.update_summary(session_id, "That.")
         assert 10 < appended < 40
         assert ledger.warehouse.sync() == appended + 2

@@ -51,6 +51,7 @@ def test_a_session_that_was_purged_since_the_backup_is_purged_again_and_not_ship
         warehouse.write_bytes(content)
     restored = shell.json("restore-backup", str(backup))
     assert (restored["deletions_known"], restored["purged_again"]) == (True, [session_id])
+    assert restored["to_purge_in"] == [f"duckdb:///{warehouse}"]
     shell.ok("sync")
     shell.ok("maintain", "--retention-days", "30")
     assert session_id not in shipped(shell)
@@ -58,8 +59,8 @@ def test_a_session_that_was_purged_since_the_backup_is_purged_again_and_not_ship
     assert "nothing differs" in shell.ok("verify")
     assert "How many orders" not in shell.path.read_bytes().decode("latin-1")
     printed = shell.ok("restore-backup", str(backup))  # the record is in the restored file too
-    assert "1 session purged since the backup, purged again; `ledger maintain` deletes them" in printed
-    assert session_id in printed
+    assert f"1 session purged since the backup, purged again: {session_id}\n" in printed
+    assert printed.endswith(f"Now type: ledger maintain --warehouse duckdb:///{warehouse}\n")
 
 
 def test_a_session_of_which_the_backup_has_nothing_stays_purged_in_a_warehouse_that_must_still_delete_it(

@@ -153,6 +153,10 @@ METHODS: dict[str, Method] = {
     "delete_old_sessions": _reads(
         lambda c: c.ledger.delete_old_sessions(_ZERO, ("deleted",)), lambda c: c.other.delete_session(c.session)
     ),
+    "purge_sessions": _reads(
+        lambda c: c.ledger.purge_sessions([it.session_id for it in c.ledger.iter_sessions(status="deleted")]),
+        lambda c: c.other.delete_session(c.session),
+    ),
     "delete_session": Method(lambda c: c.ledger.delete_session(c.session, **c.envelope)),
     "diff": _reads(lambda c: c.ledger.diff(c.session, 1)),
     "drop_archived": _reads(lambda c: c.ledger.drop_archived(), _archived),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ with SessionLedger.open(f"sqlite:///{folder}/l.db", warehouse=f"duckdb:///{small
     filler.unlink()
     print(ledger.warehouse.sync())
 """
+#: Opens a file that this user may not open. Root may open every file, and so becomes somebody else.
+CLOSED = """
+import os, sys
+from ledger import ConfigurationError
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+warehouse = DuckDBWarehouse(sys.argv[1])
+warehouse.create()
+os.chmod(sys.argv[1], 0)
+if os.geteuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+try:
+    warehouse.query("SELECT 1 AS n")
+except ConfigurationError as error:
+    print(error)
+"""
 #: Opens a file, locks it as DuckDB does, and waits.
 HOLDS = """
 import fcntl, sys
@@ -55,6 +71,25 @@ def test_a_full_disk_leaves_no_empty_file_and_what_was_recorded_is_shipped_when_
     error, files, sent = done.stdout.splitlines()
     assert "w.duckdb cannot be created: No space left on device. Free some space" in error
     assert (files, sent) == ("['filler']", "2")
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o640, 0o600])
+def test_a_new_file_can_be_read_and_written_by_those_who_may_the_ledger(shell: Shell, mode: int) -> None:
+    shell.ok("new", "How many orders?")
+    shell.path.chmod(mode)
+    shell.ok("sync")
+    file = shell.path.with_suffix(".duckdb")
+    assert (file.stat().st_mode & 0o777, file.stat().st_gid) == (mode, shell.path.stat().st_gid)
+
+
+def test_who_may_not_open_the_file_learns_whose_it_is_and_what_to_do() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        command = [sys.executable, "-c", CLOSED, f"{folder}/w.duckdb"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "w.duckdb may not be read and written by this user: its owner is " in done.stdout
+    assert "mode 0000. All who ship to it or query it must be able to write it" in done.stdout
 
 
 def test_an_empty_file_is_filled_and_is_its_owners_alone(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -43,6 +44,17 @@ def test_what_came_since_is_sent_by_the_next_one(store):
         again.close()
     assert sink.streams.rows == rows_of(store)
     assert sink.asked == 0
+
+
+def test_each_round_that_sends_rows_says_how_many(store, caplog):
+    caplog.set_level(logging.INFO, "ledger.relay")
+    sink = StreamsSink(Streams())
+    for numbers in ((1, 2), (), (3,)):
+        append(store, *numbers)
+        with contextlib.closing(relay(store, sink)) as again:
+            again.sync()
+    said = [record.getMessage() for record in caplog.records if "shipped" in record.getMessage()]
+    assert said == [f"2 rows shipped to {URL}.", f"1 row shipped to {URL}."]
 
 
 def test_an_event_is_never_split(store):

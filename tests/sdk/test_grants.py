@@ -142,9 +142,10 @@ RIGHTS: dict[str, list[tuple[str, Callable[[SessionLedger, str], object]]]] = {
         ("", lambda view, sid: view.grant_access(sid, "carol", "read")),
         ("", lambda view, sid: view.revoke_access(sid, "bob")),
     ],
-    "`drop_archived`, `delete_old_sessions`, `maintain`": [
+    "`drop_archived`, `delete_old_sessions`, `purge_sessions`, `maintain`": [
         ("archived", lambda view, _: view.drop_archived()),
         ("", lambda view, _: view.delete_old_sessions(timedelta(days=30))),
+        ("deleted", lambda view, sid: view.purge_sessions([sid])),
         ("", lambda view, _: view.maintain()),
     ],
 }

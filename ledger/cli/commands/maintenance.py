@@ -15,13 +15,12 @@ from ledger.cli.commands.relay import HELD_UP, with_warehouse
 from ledger.cli.commands.write import with_envelope
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
-from ledger.cli.output.text import safe
-from ledger.cli.output.waiting import print_waiting, waiting_objects
+from ledger.cli.output.text import counted, safe
+from ledger.cli.output.waiting import print_some, print_waiting, waiting_objects
+from ledger.cli.session_ids import SESSION, session_argument
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
-
-from ledger.cli.session_ids import session_argument
 
 COMMANDS: dict[str, click.Command] = {}
 #: Maximum values of --retention-days and --max-age-hours. Both are a hundred years.
@@ -110,6 +109,61 @@ def maintain(
         print_waiting(result.sessions)
     if result.waiting or result.held_up:
         raise click.exceptions.Exit(HELD_UP)
+
+
+@command(
+    "purge",
+    "ledger purge SESSION_ID",
+    "ledger purge --user user123",
+    into=COMMANDS,
+)
+@click.argument("session_ids", metavar="[SESSION_ID]...", nargs=-1, type=SESSION)
+@click.option("--user", metavar="USER", help="Purge all sessions of this user that have ended.")
+@with_warehouse
+def purge(
+    as_json: bool, url: str | None, session_ids: tuple[str, ...], user: str | None, warehouse: str | None
+) -> None:
+    """Purge deleted, expired or archived sessions, whatever their age: delete their data here and in the warehouse.
+
+    Nothing brings a purged session back. One that has not ended must be deleted first (`ledger delete`), and one with
+    rows that are not shipped yet is held up: run `ledger sync` first. The command can be interrupted and repeated. It
+    prints which session waits for which warehouse. The exit code is 1 if a session was held up or is still in a
+    warehouse or, with --user, if sessions of the user have not ended.
+    """
+    if bool(session_ids) == (user is not None):
+        raise click.UsageError("Name either sessions or a --user.", click.get_current_context())
+    with _with_warehouse(url, warehouse) as ledger:
+        open_ids: list[str] = []
+        if user is not None:
+            session_ids, open_ids = _sessions_of(ledger, user)
+        result = ledger.purge_sessions(session_ids)
+    if as_json:
+        print_json(
+            {
+                "purged": result.purged,
+                "held_up": result.held_up,
+                "not_ended": open_ids,
+                "sessions": waiting_objects(result.sessions),
+            }
+        )
+    else:
+        held_up = f"; {len(result.held_up):,} held up" if result.held_up else ""
+        click.echo(f"{counted(len(result.purged), 'session')} purged{held_up}.")
+        if open_ids:
+            click.echo(safe(f"{counted(len(open_ids), 'session')} of {user} not ended; run: ledger delete SESSION_ID"))
+            print_some(open_ids)
+        print_waiting(result.sessions)
+    if result.held_up or result.sessions or open_ids:
+        raise click.exceptions.Exit(HELD_UP)
+
+
+def _sessions_of(ledger: SessionLedger, user: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return the ids of a user's sessions that are recorded as ended, and of the others."""
+    from ledger.sdk.archive import ENDED
+
+    sessions = [*ledger.iter_sessions(user, status="deleted"), *ledger.iter_sessions(user)]
+    ended = tuple(each.session_id for each in sessions if each.recorded_status in ENDED)
+    return ended, [each.session_id for each in sessions if each.recorded_status not in ENDED]
 
 
 @contextmanager

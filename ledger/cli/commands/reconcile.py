@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from ledger.cli.commands.relay import attached, with_warehouse
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, safe
+from ledger.cli.output.waiting import print_elsewhere
 from ledger.cli.wording import in_commands
 from ledger.clock import utc_now
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.outbox.comparison import ComparableWarehouse
     from ledger.relay.reconcile import Reconciliation, Repaired, SessionDifference
     from ledger.sdk.ledger import SessionLedger
+    from ledger.stores.base import ArchivedElsewhere
     from ledger.tiers.attached import AttachedWarehouse
 
 COMMANDS: dict[str, click.Command] = {}
@@ -42,14 +44,14 @@ A session that diverged has two histories: one is in the ledger, both are in the
     ledger --url FILE fork SESSION_ID
     ledger --url FILE export NEW_ID | ledger import -
   A fork has the state and the messages; the history before it stays in the former session. `ledger delete SESSION_ID`
-  hides that one, and --retention-days of `ledger maintain` later removes both histories.
+  hides that one, and `ledger purge SESSION_ID` removes both histories.
 """
 #: What is printed once if rows of archived sessions are missing.
 _ON_GONE = """\
-The rows of an archived session were in the warehouse alone; no command can ship them again. Bring back a later copy of
-the warehouse: of a DuckDB file put a later backup in its place, in BigQuery use time travel; then compare again.
-  If there is none, the events are lost. `ledger maintain --retention-days DAYS` removes what the ledger has left of the
-  session, as of all that were archived so long ago.
+The rows of an archived session were in the warehouse alone, and no other warehouse of the ledger has them; no command
+can ship them again. Bring back a later copy of the warehouse: of a DuckDB file put a later backup in its place, in
+BigQuery use time travel; then compare again.
+  If there is none, the events are lost. `ledger purge SESSION_ID` removes what the ledger has left of the session.
 """
 
 
@@ -76,11 +78,13 @@ class Outcome:
         warehouse: URL of the warehouse.
         before: The result of the comparison.
         repair: The result of the repair; None if nothing was repaired.
+        elsewhere: The archived sessions that only other warehouses of the ledger have.
     """
 
     warehouse: str
     before: Reconciliation
     repair: _Repair | None
+    elsewhere: Sequence[ArchivedElsewhere] = ()
 
     @property
     def left(self) -> Sequence[SessionDifference]:
@@ -89,11 +93,14 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
-        return _document(self.warehouse, self.before, self.repair)
+        return _document(
+            self.warehouse, self.before, self.repair, {each[0]: each.warehouses for each in self.elsewhere}
+        )
 
     def print(self) -> None:
         """Print a line per session that differs, the result of the repair, and a summary."""
-        _print(self.warehouse, self.before, self.repair)
+        gone = {each.session_id for each in self.left if each.gone}
+        _print(self.warehouse, self.before, self.repair, [each for each in self.elsewhere if each.session_id in gone])
 
 
 @command(
@@ -162,6 +169,8 @@ def compare(
         created_from, created_until: Range of the sessions' creation times; ``created_until`` is exclusive.
         repair: True to repair differences, and compare again.
     """
+    from ledger.tiers.opening import require_outbox
+
     done = None
     with _open_warehouse(ledger, warehouse) as (target, comparable):
         before = _compare(target, comparable, created_from, created_until)
@@ -169,7 +178,8 @@ def compare(
             done = _repair(target, comparable, before)
         if not any(each.lost for each in (before if done is None else done.after).differences):
             target.outbox.reconciled(created_from, created_until)
-        return Outcome(target.outbox.warehouse, before, done)
+        name = target.outbox.warehouse
+        return Outcome(name, before, done, require_outbox(ledger.store).archived_elsewhere(name))
 
 
 @contextmanager
@@ -237,7 +247,9 @@ def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: 
     return _Repair(repaired, sent, _compare(target, comparable, before.created_from, before.created_until))
 
 
-def _document(warehouse: str, before: Reconciliation, repair: _Repair | None) -> dict[str, Any]:
+def _document(
+    warehouse: str, before: Reconciliation, repair: _Repair | None, elsewhere: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     document = {
         "warehouse": warehouse,
         "created_from": before.created_from,
@@ -249,7 +261,7 @@ def _document(warehouse: str, before: Reconciliation, repair: _Repair | None) ->
         "dismissed_events": before.dismissed_events,
         "expired_sessions": before.expired,
         "elsewhere": [session.session_id for session in before.elsewhere],
-        "differences": [_difference_object(each) for each in before.differences],
+        "differences": [_difference_object(each, elsewhere) for each in before.differences],
     }
     if repair is not None:
         document["repaired"] = {
@@ -258,11 +270,11 @@ def _document(warehouse: str, before: Reconciliation, repair: _Repair | None) ->
             "events": repair.repaired.events,
             "not_brought_back": dict(repair.repaired.left),
         }
-        document["left"] = [_difference_object(each) for each in repair.after.differences]
+        document["left"] = [_difference_object(each, elsewhere) for each in repair.after.differences]
     return document
 
 
-def _difference_object(difference: SessionDifference) -> dict[str, Any]:
+def _difference_object(difference: SessionDifference, elsewhere: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {
         "session_id": difference.session_id,
         "created_at": difference.created_at,
@@ -274,10 +286,13 @@ def _difference_object(difference: SessionDifference) -> dict[str, Any]:
         "changed_rows": difference.changed,
         "doubled_rows": difference.doubled,
         "gone_rows": difference.gone,
+        "rows_in": list(elsewhere.get(difference.session_id, ())),
     }
 
 
-def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> None:
+def _print(
+    warehouse: str, before: Reconciliation, repair: _Repair | None, elsewhere: Sequence[ArchivedElsewhere]
+) -> None:
     for line in _lines(before.differences):
         click.echo(safe(line))
     if repair is not None:
@@ -290,7 +305,8 @@ def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> No
     after = before if repair is None else repair.after
     if any(each.diverged for each in after.differences):
         click.echo(_ON_DIVERGED, nl=False)
-    if any(each.gone for each in after.differences):
+    print_elsewhere(elsewhere, warehouse)
+    if sum(each.gone > 0 for each in after.differences) > len(elsewhere):
         click.echo(_ON_GONE, nl=False)
     click.echo(safe(_summary(warehouse, after)))
 

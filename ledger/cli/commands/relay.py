@@ -21,7 +21,7 @@ from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
-from ledger.cli.output.waiting import print_unreconciled, print_waiting, waiting_objects
+from ledger.cli.output.waiting import print_elsewhere, print_unreconciled, print_waiting, waiting_objects
 from ledger.cli.wording import in_commands
 from ledger.errors import InvalidInput
 from ledger.holding import ending
@@ -210,6 +210,8 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
     from ledger.errors import LeaseHeld
     from ledger.relay.background import drain as ship_waiting
     from ledger.relay.background import run
+    from ledger.tiers import elsewhere
+    from ledger.tiers.opening import require_outbox
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -217,6 +219,7 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
         relay = target.relay()
         with ending(relay.close):
             logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, target.url)
+            elsewhere.warn(require_outbox(ledger.store), target.outbox.warehouse)
             run(relay, stop, age=age)
             if drain:
                 with suppress(LeaseHeld):  # this relay stood by, and the one with the lease ships the waiting rows
@@ -244,11 +247,11 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
 def status(as_json: bool, url: str | None, warehouse: str | None, max_age: float | None) -> None:
     """Show the progress of the relay: rows waiting and shipped, events refused, and the last error.
 
-    It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when, and
-    whether the ledger is a restored backup that was not reconciled. The command reads the ledger and does not contact
-    the warehouse. The exit code is 1 if events were refused, if a session waits for another warehouse than this one, if
-    a purged session is still in a warehouse, or if a restored ledger is not reconciled. Rows that wait are no failure,
-    unless --max-age says how long they may.
+    It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when, which
+    archived sessions are only in another warehouse than this one, and whether the ledger is a restored backup that
+    was not reconciled. The command reads the ledger and does not contact the warehouse. The exit code is 1 if events
+    were refused, if a session waits for another warehouse than this one, if a purged session is still in a warehouse,
+    or if a restored ledger is not reconciled. Rows that wait are no failure, unless --max-age says how long they may.
     """
     from ledger.stores.base import purging_store
     from ledger.tiers.opening import require_outbox
@@ -257,14 +260,20 @@ def status(as_json: bool, url: str | None, warehouse: str | None, max_age: float
         relay_status = attached(ledger, warehouse).status()
         store = require_outbox(ledger.store)
         unreconciled = store.unreconciled()
+        elsewhere = store.archived_elsewhere(relay_status.warehouse)
         purging = purging_store(ledger.store)
         waiting = [] if purging is None else purging.waiting()
     if as_json:
         lacking = [each._asdict() for each in unreconciled]
-        print_json({**asdict(relay_status), "sessions": waiting_objects(waiting), "unreconciled": lacking})
+        archived = [each._asdict() for each in elsewhere]
+        sessions = waiting_objects(waiting)
+        print_json(
+            {**asdict(relay_status), "sessions": sessions, "unreconciled": lacking, "archived_elsewhere": archived}
+        )
     else:
         _print_status(relay_status)
         print_waiting(waiting)
+        print_elsewhere(elsewhere, relay_status.warehouse)
         print_unreconciled(store.path, unreconciled)
     since = relay_status.waiting_since
     if max_age is not None and since is not None and (datetime.now(UTC) - since).total_seconds() > max_age:

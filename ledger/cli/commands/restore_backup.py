@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,7 @@ def restore_backup(
     outcomes = [] if no_reconcile else [_reconcile(path, each, given.get(each.warehouse)) for each in targets]
     left = _unreconciled(path) if outcomes else replaced.unreconciled
     again, still = _delete_again(path, replaced.deleted, is_complete=not left)
+    to_purge = _to_purge(path)
     if as_json:
         print_json(
             {
@@ -102,15 +104,16 @@ def restore_backup(
                 "purged_again": list(replaced.purged),
                 "deleted_again": again,
                 "to_delete_again": still,
+                "to_purge_in": to_purge,
             }
         )
     else:
         for each in outcomes:
             each.print()
         print_unreconciled(path, left)
-        _print_deletions(replaced, again, still)
         if not replaced.unreconciled:
             click.echo("There is no warehouse to bring back events from that were recorded after the backup.")
+        _print_deletions(replaced, again, still, to_purge)
     if any(each.left for each in outcomes):
         raise click.exceptions.Exit(DIFFERS)
 
@@ -189,16 +192,29 @@ def _delete_again(path: Path, deleted: Sequence[tuple[str, str]], *, is_complete
         return back, []
 
 
-def _print_deletions(replaced: Replaced, again: Sequence[str], still: Sequence[str]) -> None:
+def _to_purge(path: Path) -> list[str]:
+    """Return the URLs of the warehouses in which purged sessions must still be deleted."""
+    from ledger.stores.base import purging_store
+
+    with opened(f"sqlite:///{path}") as ledger:
+        purging = purging_store(ledger.store)
+        waiting = [] if purging is None else purging.waiting()
+    return sorted({each.warehouse for each in waiting if each.status == "purged"})
+
+
+def _print_deletions(replaced: Replaced, again: Sequence[str], still: Sequence[str], to_purge: Sequence[str]) -> None:
     if not replaced.former_read:
         click.echo("No former file could be read, so deletions since the backup are lost: delete those sessions again.")
     for ids, what in (
-        (replaced.purged, "purged since the backup, purged again; `ledger maintain` deletes them in the warehouse"),
+        (replaced.purged, "purged since the backup, purged again"),
         (again, "deleted since the backup, deleted again"),
         (still, "deleted since the backup and are back; once reconciled, type `ledger delete` for each"),
     ):
         if ids:
             click.echo(safe(f"{counted(len(ids), 'session')} {what}: {', '.join(ids)}"))
+    if to_purge:
+        commands = "; ".join(f"ledger maintain --warehouse {shlex.quote(each)}" for each in to_purge)
+        click.echo(safe(f"Purged sessions must still be deleted in a warehouse. Now type: {commands}"))
 
 
 def _print(replaced: Replaced, backup: Path) -> None:

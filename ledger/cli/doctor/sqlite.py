@@ -57,7 +57,13 @@ def _durability(synchronous: str) -> Finding:
 
 
 def _bound(path: Path, max_bytes: int) -> Finding:
-    size = path.stat().st_size
+    from ledger.stores.sqlite.write import used_bytes
+
+    try:
+        with reading(path) as connection:
+            size = used_bytes(connection)
+    except (sqlite3.Error, LedgerError):  # the checks of the file say what is wrong
+        size = path.stat().st_size
     share = "more than 100%" if size > max_bytes else f"{size / max_bytes:.0%}"
     detail = f"{max_bytes:,} bytes, of which {share} are used"
     if size < NEARLY_FULL * max_bytes:
@@ -69,12 +75,13 @@ def _bound(path: Path, max_bytes: int) -> Finding:
 
 def _append(file: SqliteFile) -> Finding:
     """Try an append, which is rolled back."""
-    from ledger.stores.sqlite.read_only import ASKED, why_read_only
+    from ledger.stores.sqlite.read_only import ASKED, MOUNTED, why_read_only
     from ledger.stores.sqlite.store import SqliteStore
 
     why = ASKED if file.read_only else why_read_only(file.path)
     if why is not None:
-        remedy = "" if file.read_only else "change the permissions, or run as the owner"
+        remedy = "mount it for writing" if why == MOUNTED else "change the permissions, or run as the owner"
+        remedy = "" if file.read_only else remedy
         return Finding(
             "append", NOTE if file.read_only else PROBLEM, f"not tried: the ledger is read-only: {why}", remedy
         )
@@ -158,12 +165,14 @@ def _file(path: Path) -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
+    from ledger.stores.sqlite.read_only import is_mounted_read_only
+
     if not os.access(folder, os.W_OK | os.X_OK):
         yield Finding(
             "folder",
             PROBLEM,
             f"{folder} is not writable; the ledger creates files beside itself",
-            "change its permissions",
+            "mount it for writing" if is_mounted_read_only(folder) else "change its permissions",
         )
     free = shutil.disk_usage(folder).free
     low = free < LOW_DISK

@@ -7,10 +7,10 @@ import shlex
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
@@ -18,13 +18,17 @@ from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
 from ledger.settings import LEDGER_WAREHOUSE
+from ledger.stores.sqlite import holders
+from ledger.stores.sqlite.tombstones import WAREHOUSES
 from ledger.stores.sqlite.unreconciled import PREFIX
+from ledger.tiers.elsewhere import said_of
 from ledger.warehouse.duckdb.creation import absence
 from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url, recorded_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
 
+T = TypeVar("T")
 #: Seconds to wait for another process that has a DuckDB file open.
 WAIT = 1.0
 #: How files begin: a DuckDB file after a checksum of 8 bytes, and a SQLite file.
@@ -45,7 +49,7 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
         path: The file of the ledger.
         environment: The environment variables.
     """
-    shipped, archived = _shipped(path)
+    shipped = [each for (each,) in _rows(path, WAREHOUSES)]
     url = LEDGER_WAREHOUSE.text(environment)
     target: Path | Dataset | None = file_beside(path)
     if url is not None:
@@ -58,12 +62,15 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
         detail = f"{path.name} is the ledger itself, and cannot also be its DuckDB file"
         yield Finding("duckdb", NOTE, detail, "for SQL, set LEDGER_WAREHOUSE to another file")
     if isinstance(target, Path):
-        yield examine_duckdb(target, archived if own in shipped else 0, path)
+        yield examine_duckdb(target, sum(_archived_in(path, each) for each in shipped if each == own), path)
     elif target is not None:
         yield from (replace(each, what=f"warehouse {each.what}") for each in _dataset(target, environment))
     for each in shipped:
         if each != own:
-            yield _other(each, archived, path, environment)
+            yield _other(each, _archived_in(path, each), path, environment)
+    if own is not None:
+        for said, remedy, _ in said_of(_reading(path, lambda it: holders.elsewhere(it, own), []), own):
+            yield Finding("archived", NOTE, said.rstrip("."), remedy.rstrip("."))
     yield from _relays(path)
 
 
@@ -127,7 +134,14 @@ def _absent(path: Path, archived: int, ledger: Path, found: str) -> Finding:
 
 def _put_back(path: Path) -> str:
     forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))} --yes"
-    return f"put the file back, or restore it from a backup; if it is lost, give these sessions up: {forget}"
+    return (
+        f"put the file back, or restore it from a backup; if it was moved: {_moved(path)}; if it is lost, give these "
+        f"sessions up: {forget}"
+    )
+
+
+def _moved(path: Path) -> str:
+    return f"ledger warehouse moved {shlex.quote(duckdb_url(path))} NEW"
 
 
 def _foreign(path: Path, status: os.stat_result) -> str | None:
@@ -180,7 +194,8 @@ def _other(url: str, archived: int, ledger: Path, environment: Mapping[str, str]
         findings = list(_dataset(target, environment))
     wrong = next((each for each in findings if each.status == PROBLEM), None)
     if wrong is None and isinstance(target, Path) and (found := absence(target)):
-        wrong = Finding("duckdb", PROBLEM, f"{target} {found}", "put the file back: archived sessions wait for it")
+        remedy = f"put the file back: archived sessions wait for it; if it was moved: {_moved(target)}"
+        wrong = Finding("duckdb", PROBLEM, f"{target} {found}", remedy)
     if wrong is None:
         return Finding("also shipped to", OK, url)
     return Finding("also shipped to", PROBLEM, f"{url}: {wrong.what}: {wrong.detail}", wrong.remedy)
@@ -202,25 +217,27 @@ def _relays(path: Path) -> Iterator[Finding]:
         yield Finding("relay", PROBLEM, f"{url}: rows wait, since they could not be shipped: {error}", remedy)
 
 
-def _shipped(path: Path) -> tuple[list[str], int]:
-    """Return the URLs of the warehouses that have rows of a ledger, and the number of its archived sessions.
-
-    If the ledger cannot be read, the checks of its file say so, and there are none.
-    """
-    from ledger.stores.sqlite.tombstones import WAREHOUSES
-
-    shipped = [url for (url,) in _rows(path, WAREHOUSES)]
-    return shipped, sum(count for (count,) in _rows(path, "SELECT COUNT(*) FROM archived_sessions"))
+def _archived_in(path: Path, url: str) -> int:
+    """Return the number of archived sessions whose rows are in a warehouse of a ledger, and not in the ledger."""
+    found = _reading(path, lambda connection: holders.count(connection, url), None)
+    if found is None:  # in the file of an earlier release, no table says which warehouse has them
+        found = sum(count for (count,) in _rows(path, "SELECT COUNT(*) FROM archived_sessions"))
+    return found
 
 
 def _rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
     """Return the rows of a query; none if the ledger cannot be read, which the checks of its file say."""
+    return _reading(path, lambda connection: connection.execute(sql).fetchall(), [])
+
+
+def _reading(path: Path, read: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    """Return what ``read`` returns of a ledger; ``otherwise`` if it cannot be read, as the checks of its file say."""
     from ledger.cli.doctor.sqlite import reading
 
     if not path.exists():
-        return []
+        return otherwise
     try:
         with reading(path) as connection:
-            return connection.execute(sql).fetchall()
+            return read(connection)
     except (sqlite3.Error, ConfigurationError):
-        return []
+        return otherwise

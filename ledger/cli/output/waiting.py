@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ledger.cli.output.text import counted, safe
-from ledger.stores.base import Unreconciled, Waiting
+from ledger.stores.base import ArchivedElsewhere, Unreconciled, Waiting
 
 #: Maximum number of sessions that are printed for each warehouse and reason.
 _SHOWN = 20
@@ -37,6 +37,23 @@ def print_unreconciled(path: Path, found: Sequence[Unreconciled]) -> None:
         click.echo(safe(f"{said(path, found)}. {remedy(found)}"))
 
 
+def print_elsewhere(found: Sequence[ArchivedElsewhere], warehouse: str) -> None:
+    """Print which archived sessions are only in other warehouses than this one, and what to do; nothing if none are."""
+    from ledger.tiers.elsewhere import said_of
+
+    for said, remedy, session_ids in said_of(found, warehouse):
+        click.echo(safe(f"{said} {remedy}"))
+        print_some(session_ids)
+
+
+def print_some(lines: Sequence[str]) -> None:
+    """Print the first of several lines, indented, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        click.echo(safe(f"  {line}"))
+    if len(lines) > _SHOWN:
+        click.echo(f"  and {len(lines) - _SHOWN:,} more; --json lists all")
+
+
 def print_waiting(sessions: Sequence[Waiting]) -> None:
     """Print which session waits for which warehouse, for what and since when, and what to do."""
     from ledger.cli.output.render import when
@@ -51,8 +68,8 @@ def print_waiting(sessions: Sequence[Waiting]) -> None:
         forget = f"; if it is gone: ledger warehouse forget {argument}" if forgettable else ""
         click.echo(safe(f"{counted(len(of_group), 'session')}: {said.format(url=warehouse)}."))
         click.echo(safe(f"  run: {remedy.format(argument=argument)}{forget}"))
-        for each in of_group[:_SHOWN]:
+        lines = []
+        for each in of_group:
             since = "by an earlier release" if each.since is None else f"since {when(each.since)}"
-            click.echo(safe(f"  {each.session_id}  {each.status}  {since}"))
-        if len(of_group) > _SHOWN:
-            click.echo(f"  and {len(of_group) - _SHOWN:,} more; --json lists all")
+            lines.append(f"{each.session_id}  {each.status}  {since}")
+        print_some(lines)

@@ -18,12 +18,12 @@ from ledger.errors import InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_session_id
+from ledger.model.values import check_session_id, decode
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
-from ledger.stores.base import Forgotten, PendingDeletion, Unreconciled, Waiting
+from ledger.stores.base import ArchivedElsewhere, Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import deletions, read, restoring, unreconciled, waiting, write
+from ledger.stores.sqlite import deletions, holders, read, respelled, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -53,6 +53,10 @@ _ARCHIVED = (
     "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
     "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
     f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> ?"
+)
+_RECORDED = (
+    "SELECT h.version, s.value FROM session_heads AS h LEFT JOIN session_state AS s "
+    "ON s.session_id = h.session_id AND s.field = 'status' AND s.key = '' WHERE h.session_id = ?"
 )
 _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _DEAD_LETTER = (
@@ -144,6 +148,12 @@ class SqliteArchive:
         count: int = self._record(lambda connection: self._restore(connection, list(events), warehouse))
         return count
 
+    def recorded(self, session_id: str) -> tuple[int, str | None] | None:
+        """Return the version and the recorded status of a session; see ``PurgingStore.recorded``."""
+        check_session_id(session_id)
+        row = self._read(lambda connection: connection.execute(_RECORDED, (session_id,)).fetchone())
+        return None if row is None else (row[0], None if row[1] is None else decode(row[1]))
+
     def purge(self, session_id: str, version: int) -> bool:
         """Delete everything that the store holds of a session, including its tombstone; see ``PurgingStore.purge``.
 
@@ -190,9 +200,13 @@ class SqliteArchive:
         """Return the URLs of the warehouses that may have rows of this store."""
         return self._read(kept.warehouses)
 
-    def archived_in(self, warehouse: str) -> int:
+    def archived_in(self, warehouse: str, *, alone: bool = False) -> int:
         """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
-        return self._read(lambda connection: waiting.archived_in(connection, warehouse), snapshot=True)
+        return self._read(lambda connection: holders.count(connection, warehouse, alone=alone), snapshot=True)
+
+    def archived_elsewhere(self, warehouse: str) -> list[ArchivedElsewhere]:
+        """Return the archived sessions that only other warehouses have; see ``OutboxStore.archived_elsewhere``."""
+        return self._read(lambda connection: holders.elsewhere(connection, warehouse), snapshot=True)
 
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
@@ -208,6 +222,10 @@ class SqliteArchive:
             lambda connection: waiting.forget(connection, warehouse, self._clock(), even_if_needed=even_if_needed)
         )
         return forgotten
+
+    def rename_warehouse(self, former: str, present: str) -> None:
+        """Record a warehouse under another URL; see ``OutboxStore.rename_warehouse``."""
+        self._run(lambda connection: respelled.move(connection, former, present, self._clock()))
 
     def waiting(self) -> list[Waiting]:
         """Return the sessions whose retention waits for a warehouse; see ``PurgingStore.waiting``."""
@@ -272,6 +290,7 @@ class SqliteArchive:
         index.reindex(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
         kept.bind(connection, session_id)
+        holders.record(connection, session_id)
         return True
 
     def _restore(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:

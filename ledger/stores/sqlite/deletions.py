@@ -32,6 +32,10 @@ DELETE_IN = (
 )
 _FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
 _PURGED_AT = "SELECT purged_at FROM purged_sessions WHERE session_id = ? AND created_at = ?"
+_OF_A_SESSION = (
+    *("session_heads", "session_state", "foreign_events"),
+    *("archived_sessions", "archived_events", "archived_in"),
+)
 _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 
 
@@ -122,7 +126,7 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
 
 def clear(connection: sqlite3.Connection, session_id: str) -> None:
     """Delete everything that the store keeps of a session, except its rows."""
-    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
+    for table in _OF_A_SESSION:
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
     index.remove(connection, session_id)
 

@@ -374,7 +374,25 @@ TIMES_AND_MODEL_CALLS = Migration(
     takes=("model_calls",),
 )
 
+# Which warehouses have the rows of an archived session. A release before this one recorded none: if the file has known
+# one warehouse only, the rows are in that.
+ARCHIVED_IN = Migration(
+    "018_archived_in",
+    (
+        """
+CREATE TABLE archived_in (
+  session_id TEXT NOT NULL,
+  warehouse TEXT NOT NULL,
+  PRIMARY KEY (session_id, warehouse)
+) WITHOUT ROWID""",
+        """
+INSERT INTO archived_in SELECT session_id, (SELECT warehouse FROM relays) FROM archived_sessions
+WHERE (SELECT COUNT(*) FROM relays) = 1""",
+    ),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
     *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY, TIMES_AND_MODEL_CALLS),
+    ARCHIVED_IN,
 )

@@ -20,6 +20,7 @@ from ledger.model.values import canonical, check_text, check_whole, decode
 from ledger.outbox import columns
 from ledger.outbox.rows import Row
 from ledger.stores.archived import UNOWNED, session_archived
+from ledger.stores.sqlite import holders
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.criteria import conditions_of
 from ledger.stores.sqlite.errors import damaged
@@ -153,7 +154,7 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     except TypeError as error:
         raise damaged("session_state", session_id, "a field or key is no text") from error
     if head.store_id == UNOWNED:
-        raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
+        raise session_archived(head_of(session_id, head), state, holders.of(connection, session_id))
     return head, state
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never, TypeVar
@@ -31,12 +32,20 @@ from ledger.stores.sqlite.store import SqliteStore
 T = TypeVar("T")
 #: Why a store is read-only, as in ``is read-only: WHY``.
 ASKED = "its URL says mode=ro"
+MOUNTED = "its file system is mounted read-only"
+#: What to do to write, by why a store is read-only; else the permissions are to be changed.
+_WAYS_OUT = {
+    ASKED: "Open it without mode=ro",
+    MOUNTED: "Mount it for writing, or copy the ledger with `ledger backup`,",
+}
 
 
 def why_read_only(path: Path) -> str | None:
     """Return why a ledger can only be read by this process, for messages. None if it can be written, or is missing."""
     if not path.exists():
         return None
+    if is_mounted_read_only(path):
+        return MOUNTED
     if not os.access(path, os.W_OK):
         return "this user may not write the file"
     if not os.access(path.parent, os.W_OK) and not log_of(path).exists():
@@ -137,7 +146,7 @@ class ReadOnlyStore(SqliteStore):
     def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Never:
         if self._connections.refusal is not None:
             raise self._connections.refusal()
-        way_out = "Open it without mode=ro" if self._why == ASKED else "Change its permissions"
+        way_out = _WAYS_OUT.get(self._why, "Change its permissions")
         raise StoreRejected(
             f"The ledger {self.path} is read-only: {self._why}; nothing was written. {way_out} to write."
         )
@@ -160,6 +169,13 @@ class ReadOnlyStore(SqliteStore):
                 "open the copy."
             )
         return super()._error(error)
+
+
+def is_mounted_read_only(path: Path) -> bool:
+    """Return True if the file system of an existing file or folder is mounted read-only."""
+    if sys.platform == "win32":
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _journal(path: Path) -> Path:

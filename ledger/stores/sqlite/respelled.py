@@ -1,4 +1,4 @@
-"""Warehouses that an earlier release recorded under another spelling of their path.
+"""Warehouses that are recorded under another URL: a former spelling of the path of a file, or its former place.
 
 Up to release 0.2, a ledger opened as ``../an.db`` recorded the DuckDB file beside it with ``..`` in its URL, as another
 warehouse. URLs are without ``..`` since; what is recorded under the former one is renamed when the ledger is opened.
@@ -7,12 +7,16 @@ warehouse. URLs are without ``..`` since; what is recorded under the former one 
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
+from ledger.errors import LeaseHeld
+from ledger.stores.sqlite.lease import LeaseRow, process_of
 from ledger.stores.sqlite.unreconciled import PREFIX
 from ledger.stores.sqlite.verify_errors import is_damage
 from ledger.warehouse.urls import duckdb_file, duckdb_url
 
 _RESPELLED = "SELECT warehouse FROM relays WHERE warehouse LIKE 'duckdb:///%/../%'"
+_LEASE = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _IS_KNOWN = "SELECT 1 FROM relays WHERE warehouse = ?"
 #: What is recorded of a warehouse beside its relay, and what of it is kept if it is recorded under both spellings.
 _RENAME_RELAY = (
@@ -23,6 +27,7 @@ _DROP_RELAY = ("DELETE FROM relays WHERE warehouse = :old", "DELETE FROM relay_a
 _RENAME_REST = (
     "UPDATE OR IGNORE deleted_sessions SET warehouse = :new WHERE warehouse = :old",
     "DELETE FROM deleted_sessions WHERE warehouse = :old",
+    "UPDATE OR REPLACE archived_in SET warehouse = :new WHERE warehouse = :old",
     f"UPDATE OR IGNORE meta SET name = '{PREFIX}' || :new WHERE name = '{PREFIX}' || :old",  # noqa: S608
     f"DELETE FROM meta WHERE name = '{PREFIX}' || :old",  # noqa: S608
 )
@@ -48,6 +53,21 @@ def rename(connection: sqlite3.Connection) -> None:
         path = duckdb_file(old)
         if path is None or (new := duckdb_url(path)) == old:
             continue
-        known = connection.execute(_IS_KNOWN, (new,)).fetchone() is not None
-        for statement in (*(_DROP_RELAY if known else _RENAME_RELAY), *_RENAME_REST):
-            connection.execute(statement, {"old": old, "new": new})
+        rename_one(connection, old, new)
+
+
+def move(connection: sqlite3.Connection, old: str, new: str, now: datetime) -> None:
+    """Record a file under its new URL after it was moved; see ``OutboxStore.rename_warehouse``."""
+    for warehouse in (old, new):
+        lease = connection.execute(_LEASE, (warehouse,)).fetchone()
+        holder = None if lease is None else LeaseRow(*lease).active_holder(now)
+        if holder is not None:
+            raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
+    rename_one(connection, old, new)
+
+
+def rename_one(connection: sqlite3.Connection, old: str, new: str) -> None:
+    """Record a warehouse under another URL. A relay that is known under that URL stays as it is."""
+    known = connection.execute(_IS_KNOWN, (new,)).fetchone() is not None
+    for statement in (*(_DROP_RELAY if known else _RENAME_RELAY), *_RENAME_REST):
+        connection.execute(statement, {"old": old, "new": new})

@@ -40,7 +40,8 @@ _SET_ASIDE = (
     "LEFT JOIN relays AS r ON r.warehouse = a.warehouse WHERE e.seq IS NULL OR r.warehouse IS NULL LIMIT 20"
 )
 _ORPHANS = (
-    "SELECT session_id FROM (SELECT session_id FROM archived_sessions UNION SELECT session_id FROM archived_events) "
+    "SELECT session_id FROM (SELECT session_id FROM archived_sessions UNION SELECT session_id FROM archived_events "
+    "UNION SELECT session_id FROM archived_in) "
     "WHERE session_id NOT IN (SELECT session_id FROM session_heads WHERE store_id = ?) "
     "ORDER BY session_id LIMIT 20"
 )

@@ -10,8 +10,8 @@ from ledger.errors import InvalidInput, LeaseHeld, StoreRejected
 from ledger.model.instants import from_micros
 from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
 from ledger.stores.base import Forgotten, Waiting
+from ledger.stores.sqlite import holders, unreconciled
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite import unreconciled
 from ledger.stores.sqlite.lease import LeaseRow, process_of
 
 _ENDED = "s.field = 'status' AND s.key = '' AND s.value IN ('\"expired\"', '\"archived\"', '\"deleted\"')"
@@ -34,12 +34,11 @@ _UNDROPPED = (
 )
 _DELETIONS = "SELECT session_id, warehouse, purged_at FROM deleted_sessions ORDER BY created_at, session_id"
 _LEASE = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
-_HAS_SHIPPED = "SELECT EXISTS (SELECT 1 FROM relays WHERE warehouse = ? AND (checkpoint > 0 OR place <> ''))"
 _COUNT = {
     "rows": "SELECT COUNT(*) FROM session_events WHERE seq > (SELECT checkpoint FROM relays WHERE warehouse = ?)",
     "deletions": "SELECT COUNT(*) FROM deleted_sessions WHERE warehouse = ?",
 }
-_TABLES = ("relay_aside", "deleted_sessions", "relays")
+_TABLES = ("relay_aside", "deleted_sessions", "archived_in", "relays")
 
 
 def waiting(connection: sqlite3.Connection) -> list[Waiting]:
@@ -59,15 +58,6 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
     return found
 
 
-def archived_in(connection: sqlite3.Connection, warehouse: str) -> int:
-    """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
-    return _archived(connection) if connection.execute(_HAS_SHIPPED, (warehouse,)).fetchone()[0] else 0
-
-
-def _archived(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0])
-
-
 def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, even_if_needed: bool) -> Forgotten:
     """Forget a warehouse, in the caller's transaction; see ``OutboxStore.forget_warehouse``."""
     lease = connection.execute(_LEASE, (warehouse,)).fetchone()
@@ -81,7 +71,7 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     if holder is not None:
         raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
     rows, deletions = (connection.execute(sql, (warehouse,)).fetchone()[0] for sql in _COUNT.values())
-    archived = _archived(connection)
+    archived = holders.count(connection, warehouse, alone=True)
     if (archived or deletions) and not even_if_needed:
         raise StoreRejected(
             f"{warehouse} is still needed, and nothing was forgotten: archived sessions whose rows may be only there: "

@@ -95,13 +95,18 @@ def check_room(
     """
     if max_bytes is None or event_type in _MAKING_ROOM:
         return
-    size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
-    if (pages - free) * size >= max_bytes:
+    if used_bytes(connection) >= max_bytes:
         raise StoreUnavailable(
             f"The ledger {path} has reached its maximum of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
             "written. Raise max_bytes; or archive or delete sessions, which is still recorded, ship that with `ledger "
             "sync`, and make room with `ledger maintain`."
         )
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the size of the pages in use, which ``max_bytes`` limits. SQLite uses freed pages again."""
+    size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
+    return int((pages - free) * size)
 
 
 def append(

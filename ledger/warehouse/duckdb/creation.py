@@ -34,8 +34,12 @@ def absence(path: Path) -> str | None:
     return "is empty" if stat.S_ISREG(status.st_mode) and status.st_size == 0 else None
 
 
-def create(path: Path) -> None:
-    """Create a DuckDB file that only its owner can read, if it is missing or empty.
+def create(path: Path, like: Path | None = None) -> None:
+    """Create a DuckDB file, if it is missing or empty.
+
+    Args:
+        path: The file.
+        like: An existing file, whose group and mode the new file gets; None to let only the owner read it.
 
     Raises:
         BlockingIOError: Another process has the empty file open, perhaps to fill it.
@@ -53,6 +57,24 @@ def create(path: Path) -> None:
         content = made.read_bytes()
     with suppress(FileExistsError), whole_file(path, private=True, replace=False) as file:  # another process was faster
         file.write(content)
+        if like is not None:
+            _share(file.fileno(), like)
+
+
+def _share(descriptor: int, like: Path) -> None:
+    """Give a new file to those who may read and write another one. A group gets access only if it is the same one."""
+    if sys.platform == "win32":
+        return
+    try:
+        wanted = like.stat()
+    except FileNotFoundError:  # it was moved: nobody else gets access
+        return
+    own, mode = os.fstat(descriptor), stat.S_IMODE(wanted.st_mode) & 0o666 | 0o600
+    if (own.st_uid, own.st_gid) != (wanted.st_uid, wanted.st_gid):
+        owner = wanted.st_uid if os.geteuid() == 0 else -1
+        with suppress(PermissionError):  # this user is not of the group
+            os.fchown(descriptor, owner, wanted.st_gid)
+    os.fchmod(descriptor, mode if os.fstat(descriptor).st_gid == wanted.st_gid else 0o600)
 
 
 def _remove_empty(path: Path) -> None:

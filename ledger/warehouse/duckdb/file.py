@@ -23,7 +23,7 @@ from pathlib import Path
 from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
-from ledger.files import is_from_system
+from ledger.files import is_from_system, owner_and_mode
 from ledger.holding import TimedLock, ending
 from ledger.warehouse.duckdb.connection import Connection
 from ledger.warehouse.duckdb.creation import create
@@ -81,10 +81,14 @@ class DuckDBFile:
 
     Args:
         path: The file; the first writer creates it.
+
+    Attributes:
+        like: A file whose group and mode a new file gets; None to let only the owner read it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.like: Path | None = None
         self._inherited = False  # True in a child process that was forked while the file was open
         self._start()
         forking.register(self, forking.Stage.WAREHOUSES)
@@ -328,7 +332,7 @@ class DuckDBFile:
                 "uses the warehouse, or start the process with the method spawn."
             )
         if not read_only:
-            create(self._path)
+            create(self._path, self.like)
         connection = Connection.open(self._path, read_only=read_only, config=_CONFIG)
         try:
             if not connection.execute(_IS_LOCKED).rows[0][0]:
@@ -379,5 +383,11 @@ def _cannot_open(error: Exception, path: Path) -> LedgerError:
         return ConfigurationError(
             f"{path} is damaged ({lines[0]}). Restore it from a backup; or move it away, and the ledger fills a new "
             "one, unless sessions of a ledger are archived in it: `ledger doctor` says what it knows of that."
+        )
+    if os.strerror(errno.EACCES) in str(error) and os.path.isfile(path):  # noqa: PTH113 - False if the folder is closed
+        return ConfigurationError(
+            f"{path} may not be read and written by this user: its owner is {owner_and_mode(path.stat())}. All who "
+            "ship to it or query it must be able to write it: its owner gives it the group and mode of the ledger with "
+            "chgrp and chmod."
         )
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {lines[0]}")

@@ -49,6 +49,7 @@ class DuckDBWarehouse:
         pause: Called between two attempts, with the seconds to sleep; tests replace it.
         check_lost: Called before a missing file is created, with what happened to it. It raises an error if the file
             had rows that are nowhere else.
+        like: A file whose group and mode a new file gets, such as the ledger; None to let only the owner read it.
     """
 
     indexes_every_session = True
@@ -60,12 +61,15 @@ class DuckDBWarehouse:
         retry_timeout: float = 5.0,
         pause: Callable[[float], None] = time.sleep,
         check_lost: Callable[[str], object] = lambda found: None,
+        like: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self._retry_timeout = retry_timeout
         self._pause = pause
         self.check_lost = check_lost
         self._file = file_at(self.path)
+        if like is not None:
+            self._file.like = like
         self._ready = False
 
     def kept_open(self) -> AbstractContextManager[None]:
