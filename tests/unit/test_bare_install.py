@@ -89,6 +89,7 @@ WORKING = [
     "chat-cleanup",
     "archive {chat}",
     "hydrate {chat}",
+    "purge {other}",
     "warehouse list",
     "completion bash",
     "restore-backup copy.db",
