@@ -46,7 +46,7 @@ class KeyedFields(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: A value cannot be recorded.
         """
         value = {
@@ -103,7 +103,7 @@ class KeyedFields(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: A value cannot be recorded.
         """
         value = {

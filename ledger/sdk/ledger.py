@@ -126,7 +126,7 @@ class SessionLedger(
             SessionNotFound: The session does not exist.
             InvalidInput: A field does not exist (the message lists the fields) or cannot be changed, or a value has
                 the wrong shape.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
         if isinstance(updates, Mapping) and "expires_at" in updates:
             self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)

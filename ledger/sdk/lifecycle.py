@@ -38,7 +38,7 @@ class Lifecycle(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
         return self._append(session_id, "session.completed", [Change("status", "", "completed")], envelope)
 
@@ -57,7 +57,7 @@ class Lifecycle(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: ``error`` has another type or shape.
         """
         changes = [Change("status", "", "failed"), Change("error", "", _error_value(error))]
@@ -80,7 +80,8 @@ class Lifecycle(CommandBase):
         Raises:
             SessionNotFound: The session does not exist.
             InvalidInput: The TTL exceeds the maximum, or the new ``expires_at`` would be before the present one.
-            SessionEnded: The session is expired, archived or deleted; see ``restore_session``.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery. See
+                ``restore_session``.
         """
         self._expiry(ttl)  # refuse an invalid TTL before reading the session
 
