@@ -19,6 +19,7 @@ from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
 from ledger.sdk.queries import Queries
 from ledger.sdk.reading import Reading
+from ledger.sdk.reserved import check_event, check_fields
 from ledger.sdk.search import Search
 from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
@@ -128,8 +129,10 @@ class SessionLedger(
                 the wrong shape.
             SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
-        if isinstance(updates, Mapping) and "expires_at" in updates:
-            self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
+        if isinstance(updates, Mapping):
+            check_fields(updates)
+            if "expires_at" in updates:
+                self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
         return self._derive(session_id, "session.updated", lambda state: changes_with_calls(updates, state), envelope)
 
     def update_constraints(
@@ -186,7 +189,8 @@ class SessionLedger(
 
         Args:
             session_id: The session.
-            event_type: A noun and a past participle, at most 255 characters, for example ``plan.approved``.
+            event_type: A noun and a past participle, at most 255 characters, for example ``plan.approved``. Types of
+                the ledger's own events about a session as a whole, such as ``access.granted``, are refused.
             changes: 1 to 1,000 changes, of which no two have the same field and key.
             envelope: See ``Envelope``.
 
@@ -201,6 +205,7 @@ class SessionLedger(
         """
         if isinstance(changes, Iterable):  # may be an iterator, and is read here and by the store
             changes = tuple(changes)
+            check_event(event_type, changes)
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
