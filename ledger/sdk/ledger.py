@@ -117,7 +117,8 @@ class SessionLedger(
                 becomes pending if its id is new. The columns of tool calls are taken as ``get_session`` gives them:
                 ``tool_calls``, a list of calls, ids or names; ``tool_call_status``, the status of each in the same
                 order, or an object of call to status; ``tool_call_results``, an object of call to result. None for
-                a key of ``tool_call`` withdraws the call, with its status and result.
+                a key of ``tool_call`` withdraws the call, with its status and result. Another open status of a failed
+                session removes its ``error``.
             envelope: See ``Envelope``.
 
         Returns:

@@ -19,6 +19,7 @@ from ledger.model.lifetime import CLOSED, DONE, REOPENING, status_at
 from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
+from ledger.model.updates import without_error
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
@@ -34,13 +35,18 @@ class Lifecycle(CommandBase):
     """
 
     def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Set the status to ``completed``; the session stays open.
+        """Set the status to ``completed``; the session stays open. If it had failed, its error is removed.
 
         Raises:
             SessionNotFound: The session does not exist.
             SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
-        return self._append(session_id, "session.completed", [Change("status", "", "completed")], envelope)
+        return self._earlier_result(session_id, "session.completed", envelope) or self._derive(
+            session_id,
+            "session.completed",
+            lambda state: [Change("status", "", "completed"), *without_error("completed", state)],
+            envelope,
+        )
 
     def fail_session(
         self, session_id: str, error: BaseException | Mapping[str, Any] | str, **envelope: Unpack[Envelope]
