@@ -63,7 +63,7 @@ class SessionLedger(
         max_ttl_hours: Maximum TTL in hours, within which every session expires; None for no limit. If not given,
             ``LEDGER_SESSION_MAX_TTL_HOURS`` (hours, or ``none``), else no limit.
         strict_values: True to refuse values that are no JSON values, such as a datetime. Otherwise their usual JSON
-            form is recorded, as far as there is one.
+            form is recorded, as far as there is one. Tuples are always taken, as lists.
         clock: Function that returns the current time, a timezone-aware datetime in UTC.
         ids: Function that returns a new UUIDv7 for a given time.
 
