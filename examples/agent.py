@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ledger import Role, Session, SessionLedger, ToolStatus
+from ledger import Role, Session, SessionLedger, ToolCall, ToolStatus
 
 ORDERS = [{"day": "2026-11-16", "orders": 640}, {"day": "2026-11-17", "orders": 577}]
 
@@ -29,6 +29,8 @@ def best_day() -> dict[str, Any]:
 
 
 TOOLS: dict[str, Callable[[], dict[str, Any]]] = {"count_orders": count_orders, "best_day": best_day}
+#: The calls in their order. Calls that one event plans are read in the order of their ids, so the ids ascend.
+PLAN = [{"id": f"{number}-{name}", "name": name} for number, name in enumerate(TOOLS, 1)]
 
 
 def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "ada") -> Session:
@@ -47,14 +49,14 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
     ledger.update_constraints(session_id, {"time_aggregation": "Weekly"}, event_id=f"{step}/constraints")
     ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{step}/strategy")
     if not ledger.require_session(session_id).calls:
-        ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{step}/calls")
-    for name in _open_calls(ledger, session_id):
+        ledger.update_session(session_id, {"tool_calls": PLAN}, event_id=f"{step}/calls")
+    for call in _open_calls(ledger, session_id):
         status: ToolStatus = "completed"
         try:
-            result = TOOLS[name]()
+            result = TOOLS[call.name]()
         except Exception as error:  # noqa: BLE001 - a tool may fail in any way, and the ledger records how
             status, result = "failed", {"error": error}
-        ledger.update_tool_call_status(session_id, name, status, result)
+        ledger.update_tool_call_status(session_id, call.call_id, status, result)
     # A model answers otherwise each time, and a key has one content: an answer that is recorded is not asked for again.
     text = _said(ledger, session_id, "assistant")
     if text is None:
@@ -77,17 +79,13 @@ def _said(ledger: SessionLedger, session_id: str, role: Role) -> str | None:
 
 
 def _model(ledger: SessionLedger, session_id: str) -> str:
-    results = {call.call_id: call.result for call in ledger.require_session(session_id).calls}
+    results = {call.name: call.result for call in ledger.require_session(session_id).calls}
     return f"{results['count_orders']['orders']:,} orders, most on {results['best_day']['day']}."
 
 
-def _open_calls(ledger: SessionLedger, session_id: str) -> list[str]:
-    session = ledger.require_session(session_id)
-    return [
-        name
-        for name, status in zip(session.tool_calls, session.tool_call_status, strict=True)
-        if status not in ("completed", "failed")
-    ]
+def _open_calls(ledger: SessionLedger, session_id: str) -> list[ToolCall]:
+    calls = ledger.require_session(session_id).calls
+    return [call for call in calls if call.status not in ("completed", "failed")]
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ class SessionStore:
 
         Raises:
             SessionNotFound: The chat does not exist.
-            SessionEnded: The chat is expired, archived or deleted.
+            SessionEnded: The chat is expired or deleted; or archived, in a ledger in BigQuery.
             IdempotencyConflict: Another message has this id.
             InvalidInput: The argument is not a Message, or a part of it cannot be recorded as JSON.
         """
@@ -218,7 +218,7 @@ class SessionStore:
 
         Raises:
             SessionNotFound: The chat does not exist.
-            SessionEnded: The chat is expired, archived or deleted.
+            SessionEnded: The chat is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: The context is not a mapping, or cannot be recorded as JSON.
         """
         self._require(session_id)

@@ -238,7 +238,7 @@ class ConversationService:
 
         Raises:
             SessionNotFound: The chat does not exist, or is not the user's.
-            SessionEnded: The chat is expired, archived or deleted.
+            SessionEnded: The chat is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput, ValueTooLarge: The message cannot be recorded.
         """
         error = {"type": "error", "message": error_message or ""} if has_error or error_message else None

@@ -58,11 +58,13 @@ def sized(change: Change) -> Sized:
 def to_copy(source: State) -> Plan:
     """Return the changes that copy a state.
 
-    The status (see ``status_of_copy``), ``OWN`` fields and erased values are left out.
+    The status (see ``status_of_copy``), ``OWN`` fields and erased values are left out. So is the error of a session
+    that is closed: its copy is ``active``.
     """
     sequences = _sequences(source)
     in_order = {register for sequence in sequences for register in sequence}
-    excluded = {*OWN, "status"}
+    status = source.get(("status", ""))
+    excluded = {*OWN, "status", *(["error"] if status is not None and status.value in CLOSED else [])}
     free = [register for register in source if register not in in_order and register[0] not in excluded]
     return Plan(_set_each(free, source), [_set_each(sequence, source) for sequence in sequences])
 

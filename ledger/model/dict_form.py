@@ -22,6 +22,13 @@ class DictForm:
         form = schema.plain_serializer_function_ser_schema(cls.to_dict, return_schema=schema.dict_schema())
         return schema.is_instance_schema(cls, serialization=form)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> Any:
+        """Return the JSON schema of what is written; there is none of what is read, which is no JSON."""
+        from ledger.model.json_schemas import schema_of
+
+        return schema_of(cls.__name__) if handler.mode == "serialization" else handler(core)
+
 
 def list_form(kind: type[list[Any]], source: Any, handler: Any) -> Any:
     """Return the schema by which pydantic and FastAPI take a list of class ``kind`` as it is, and write it as a list.

@@ -135,6 +135,18 @@ def _number(value: Any, name: str) -> Any:
     return value
 
 
+def _amount(value: Any, name: str) -> Any:
+    if _number(value, name) < 0:
+        raise InvalidInput(f"{name} must be a number from 0 up, not a negative one.")
+    return value
+
+
+def _name(value: Any, name: str) -> Any:
+    if not _text(value, name):
+        raise InvalidInput(f"{name} must not be empty.")
+    return value
+
+
 def _object_with(
     optional: Mapping[str, Callable[[Any, str], Any]] | None = None, **parts: Callable[[Any, str], Any]
 ) -> Callable[[Any, str], Any]:
@@ -164,7 +176,7 @@ def _object_with(
 _MODEL_CALL_PARTS: Mapping[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(("provider", "operation", "finish_reason", "message_id"), _text),
     **dict.fromkeys(("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), check_whole),
-    **dict.fromkeys(("cost_usd", "duration_ms", "time_to_first_token_ms"), _number),
+    **dict.fromkeys(("cost_usd", "duration_ms", "time_to_first_token_ms"), _amount),
     "error": _object_with(type=_text, message=_text),
 }
 
@@ -255,7 +267,7 @@ FIELDS: Mapping[str, Field] = _fields(
         name="model_call",
         doc="Calls of language models by call id.",
         shape="{model, " + ", ".join(_MODEL_CALL_PARTS) + "}",
-        check=_object_with(_MODEL_CALL_PARTS, model=_text),
+        check=_object_with(_MODEL_CALL_PARTS, model=_name),
         key="call id",
         attribute="model_calls",
         ordered=True,

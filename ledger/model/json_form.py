@@ -331,6 +331,21 @@ def _dumped(dump: Callable[..., Any], path: str) -> Any:
         raise InvalidInput(f"{path} is a model that cannot be dumped: {error}") from error
 
 
+def error_value(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
+    """Return the object that is recorded of an error: an exception, an object, or its message.
+
+    Raises:
+        InvalidInput: ``error`` is none of these.
+    """
+    if isinstance(error, BaseException):
+        return form_of_error(error)
+    if isinstance(error, str):
+        return {"type": "error", "message": error}
+    if isinstance(error, Mapping):
+        return dict(error)
+    raise InvalidInput(f"error must be an exception, an object or text, not {full_name(error)}; nothing was written.")
+
+
 def form_of_error(error: BaseException) -> dict[str, Any]:
     """Return the name of an exception's class and its message."""
     try:

@@ -9,6 +9,7 @@ from ledger.errors import InvalidInput
 from ledger.model.events import Change
 from ledger.model.fields import field_named
 from ledger.model.fold import State
+from ledger.model.lifetime import CLOSED
 from ledger.model.tool_calls import (
     id_in_object,
     ids_in_order,
@@ -54,6 +55,8 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
 def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]:
     """Return the changes of updates, with those of tool calls in their three columns, and in their constraints.
 
+    If a failed session gets another open status, its error is removed, unless the updates set one.
+
     Args:
         updates: As for ``changes_of``, but None for a key of ``tool_call`` also removes the call's status and result,
             unless the updates set them. It may also have ``tool_calls``, a list of calls, of which those that are new
@@ -69,6 +72,8 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
     columns = {name: updates[name] for name in _CALL_COLUMNS if isinstance(updates, Mapping) and name in updates}
     rest = {name: value for name, value in updates.items() if name not in columns} if columns else updates
     changes = changes_of(rest)
+    if "status" in rest and "error" not in rest:
+        changes += without_error(rest["status"], state)
     if "tool_calls" in columns and not isinstance(columns["tool_calls"], list | tuple):
         raise InvalidInput(
             f"tool_calls must be a list of calls, ids or names, not {type(columns['tool_calls']).__name__}."
@@ -102,6 +107,18 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
     replaced = {change.key for change in given}
     planned = [it for it in planned if it.field != "tool_call_status" or it.key not in replaced]
     return _with_withdrawn([*changes, *planned, *given, *results], state)
+
+
+def without_error(status: Any, state: State) -> list[Change]:
+    """Return the removal of the error of a failed session that gets another open status; no change otherwise.
+
+    Args:
+        status: The new status; None if it is removed.
+        state: The session's state before.
+    """
+    held = state.get(("status", ""))
+    is_left = held is not None and held.value == "failed" and status not in ("failed", *CLOSED)
+    return [Change("error", "", removed=True)] if is_left and ("error", "") in state else []
 
 
 def _with_withdrawn(changes: list[Change], state: State) -> list[Change]:

@@ -39,15 +39,24 @@ def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
         stop: When this event is set, the loop ends after the batch in flight.
         age: Seconds to wait after each ``Relay.sync``.
     """
+    backoff = tenacity.wait_random_exponential(multiplier=age, max=LONGEST_PAUSE)
+    pause = age
+
+    def draw(state: tenacity.RetryCallState) -> None:
+        """Choose the pause after an attempt before it is made, so that the relay's message can say it."""
+        nonlocal pause
+        pause = backoff(state)
+
     trying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Exception),  # the relay has logged, counted and recorded it
-        wait=tenacity.wait_random_exponential(multiplier=age, max=LONGEST_PAUSE),
+        before=draw,
+        wait=lambda state: pause,
         stop=tenacity.stop_when_event_set(stop),
         sleep=tenacity.sleep_using_event(stop),
         retry_error_callback=lambda state: None,
     )
     while not stop.is_set():
-        trying(relay.sync, stop=stop.is_set)
+        trying(relay.sync, stop=stop.is_set, retry_in=lambda: pause)
         stop.wait(age)
 
 

@@ -86,7 +86,11 @@ class Relay:
         self._doubts: list[RowsRefused] = []  # refusals that may not be about the rows
 
     def sync(
-        self, *, progress: Callable[[int], None] = lambda rows: None, stop: Callable[[], bool] = lambda: False
+        self,
+        *,
+        progress: Callable[[int], None] = lambda rows: None,
+        stop: Callable[[], bool] = lambda: False,
+        retry_in: Callable[[], float] | None = None,
     ) -> int:
         """Ship all rows recorded before the call.
 
@@ -94,6 +98,8 @@ class Relay:
             progress: Function called after each batch, with the number of rows that the batch acknowledged.
             stop: Function called between batches. If it returns True, the call ends, and the remaining rows wait for
                 the next call.
+            retry_in: Function that returns the number of seconds after which the caller will try again if this call
+                fails, for the log; None if it will not.
 
         Returns:
             The number of rows sent. Events that the warehouse refused are dead-lettered.
@@ -103,7 +109,7 @@ class Relay:
             StoreUnavailable: The warehouse is unavailable. It has the rows sent so far; the other rows wait.
             StoreRejected, ConfigurationError: The warehouse takes no row until something is repaired.
         """
-        return self._busy.call(BUSY_TIMEOUT, lambda: self._sync(progress, stop))
+        return self._busy.call(BUSY_TIMEOUT, lambda: self._sync(progress, stop, retry_in))
 
     def close(self) -> None:
         """Release the lease and close the sink; a second call does nothing."""
@@ -122,7 +128,9 @@ class Relay:
         self._sink.close()
         return is_starting
 
-    def _sync(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> int:
+    def _sync(
+        self, progress: Callable[[int], None], stop: Callable[[], bool], retry_in: Callable[[], float] | None
+    ) -> int:
         self._sent_before = self._sent
         try:
             if self._has_work():
@@ -134,7 +142,7 @@ class Relay:
             self._may_hold, self._taken, self._checkpoint = False, None, None
             raise
         except BaseException as error:
-            self._fail(error)
+            self._fail(error, retry_in)
             raise
         finally:
             if sent := self._sent - self._sent_before:
@@ -349,7 +357,7 @@ class Relay:
         self._checkpoint = checkpoint
         self._saved_at = self._now()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, retry_in: Callable[[], float] | None) -> None:
         """Log and record the failure, and release the lease."""
         reason = None
         if self._is_abandoned:
@@ -360,7 +368,9 @@ class Relay:
             reason = code = type(error).__name__
         if reason is not None:
             said = "it takes no event; see `ledger status`." if isinstance(error, RowsRefused) else reason
-            log.warning("The relay to %s stopped: %s", self._sink.url, said, extra={"error_code": code})
+            then = "" if retry_in is None else f" It will try again in {max(1.0, retry_in()):.0f} s."
+            what = (self._sink.url, said.rstrip("."), then)
+            log.warning("The relay to %s cannot ship: %s.%s", *what, extra={"error_code": code})
             self._telemetry.failed(code)
         try:
             if reason is not None:

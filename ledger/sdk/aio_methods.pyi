@@ -509,7 +509,7 @@ class LedgerMethods:
         time_to_first_token_ms: float | None = None,
         finish_reason: str | None = None,
         message_id: str | None = None,
-        error: Mapping[str, str] | BaseException | None = None,
+        error: BaseException | Mapping[str, str] | str | None = None,
         call_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:

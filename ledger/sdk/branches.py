@@ -25,6 +25,7 @@ from ledger.model.values import canonical, check_session_id, check_whole, full_n
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
+from ledger.sdk.reserved import check_fields
 from ledger.stores.checks import existing, wrong_version
 from ledger.stores.user_view import UserView
 
@@ -137,7 +138,8 @@ class Branches(CommandBase):
         owner = self._owner(user_id)
         if fields is not None and not isinstance(fields, Mapping):
             raise InvalidInput(f"fields must be an object of field to value, not {full_name(fields)}.")
-        updates = {name: value for name, value in (fields or {}).items() if name not in ("lineage", "expires_at")}
+        check_fields(fields or ())
+        updates = {name: value for name, value in (fields or {}).items() if name != "expires_at"}
         if question is not None:
             updates["question"] = question
         own = list(self._apply_profile(changes_of(updates), lambda: None))

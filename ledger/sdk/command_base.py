@@ -27,6 +27,7 @@ from ledger.model.updates import changes_with_calls
 from ledger.model.values import check_text, decode, full_name
 from ledger.sdk.arguments import unknown_argument
 from ledger.sdk.opening import UNSET, LedgerConnection
+from ledger.sdk.reserved import check_fields
 from ledger.stores.base import EventStore
 from ledger.stores.user_view import UserView
 
@@ -92,6 +93,7 @@ class CommandBase(LedgerConnection):
         """Create a session; see ``SessionLedger.create_session``."""
         if fields is not None and not isinstance(fields, Mapping):
             raise InvalidInput(f"fields must be an object of field to value, not {full_name(fields)}.")
+        check_fields(fields or ())
         updates = {"question": question, "status": "active", **(fields or {})}
         if updates["question"] is None:
             del updates["question"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.json_form import form_of_error, json_form
+from ledger.model.json_form import error_value, json_form
 from ledger.model.values import check_text, full_name, named
 from ledger.sdk.command_base import CommandBase
 
@@ -46,7 +46,7 @@ class KeyedFields(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: A value cannot be recorded.
         """
         value = {
@@ -76,7 +76,7 @@ class KeyedFields(CommandBase):
         time_to_first_token_ms: float | None = None,
         finish_reason: str | None = None,
         message_id: str | None = None,
-        error: Mapping[str, str] | BaseException | None = None,
+        error: BaseException | Mapping[str, str] | str | None = None,
         call_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
@@ -91,21 +91,25 @@ class KeyedFields(CommandBase):
             output_tokens: Number of tokens of the answer, with those of its reasoning.
             cached_input_tokens: Number of those of ``input_tokens`` that came from a cache.
             reasoning_tokens: Number of those of ``output_tokens`` that were spent on reasoning.
-            cost_usd: The price of the call, in US dollars; a Decimal is recorded as a number, as by ``add_score``.
+            cost_usd: The price of the call, in US dollars, from 0 up; a Decimal is recorded as a number, as by
+                ``add_score``.
             duration_ms: Time until the answer was complete, in milliseconds.
             time_to_first_token_ms: Time until its first token, in milliseconds.
             finish_reason: Why the model stopped, for example ``stop`` or ``length``.
             message_id: The message that the call produced.
-            error: An exception, or its ``type`` and ``message``, if the call failed.
+            error: If the call failed, an exception, ``{"type": ..., "message": ...}``, or the message.
             call_id: Your own id, 1 to 255 characters, such as the provider's id of the answer; the event_id if None.
                 An existing call with this id is replaced.
             envelope: See ``Envelope``.
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
-            InvalidInput: A value cannot be recorded.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
+            InvalidInput: A value cannot be recorded, a number is negative, or the cached or reasoning tokens are more
+                than those that they are part of.
         """
+        _check_part("cached_input_tokens", cached_input_tokens, "input_tokens", input_tokens)
+        _check_part("reasoning_tokens", reasoning_tokens, "output_tokens", output_tokens)
         value = {
             "model": model,
             "provider": provider,
@@ -119,7 +123,7 @@ class KeyedFields(CommandBase):
             "time_to_first_token_ms": time_to_first_token_ms,
             "finish_reason": finish_reason,
             "message_id": message_id,
-            "error": form_of_error(error) if isinstance(error, BaseException) else error,
+            "error": None if error is None else error_value(error),
         }
         value = {part: known for part, known in value.items() if known is not None or part == "model"}
         event_id = self._event_id(session_id, envelope)
@@ -270,6 +274,15 @@ class KeyedFields(CommandBase):
         if self._strict_values or not isinstance(value, Decimal) or not value.is_finite():
             return value
         return int(value) if abs(value) < 2**63 and value == value.to_integral_value() else float(value)
+
+
+def _check_part(part: str, tokens: Any, whole: str, all_tokens: Any) -> None:
+    """Raise InvalidInput if a call has more tokens of one kind than of all. The store refuses other types."""
+    if isinstance(tokens, int) and isinstance(all_tokens, int) and 0 <= all_tokens < tokens < 2**63:
+        raise InvalidInput(
+            f"{part} is {tokens:,}, and {whole}, which counts them too, is {all_tokens:,}; nothing was written. If the "
+            "provider counts them apart, record the sum of both."
+        )
 
 
 def _check_score(value: Any, where: str) -> None:

@@ -19,6 +19,7 @@ from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
 from ledger.sdk.queries import Queries
 from ledger.sdk.reading import Reading
+from ledger.sdk.reserved import check_event, check_fields
 from ledger.sdk.search import Search
 from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
@@ -62,7 +63,7 @@ class SessionLedger(
         max_ttl_hours: Maximum TTL in hours, within which every session expires; None for no limit. If not given,
             ``LEDGER_SESSION_MAX_TTL_HOURS`` (hours, or ``none``), else no limit.
         strict_values: True to refuse values that are no JSON values, such as a datetime. Otherwise their usual JSON
-            form is recorded, as far as there is one.
+            form is recorded, as far as there is one. Tuples are always taken, as lists.
         clock: Function that returns the current time, a timezone-aware datetime in UTC.
         ids: Function that returns a new UUIDv7 for a given time.
 
@@ -116,7 +117,8 @@ class SessionLedger(
                 becomes pending if its id is new. The columns of tool calls are taken as ``get_session`` gives them:
                 ``tool_calls``, a list of calls, ids or names; ``tool_call_status``, the status of each in the same
                 order, or an object of call to status; ``tool_call_results``, an object of call to result. None for
-                a key of ``tool_call`` withdraws the call, with its status and result.
+                a key of ``tool_call`` withdraws the call, with its status and result. Another open status of a failed
+                session removes its ``error``.
             envelope: See ``Envelope``.
 
         Returns:
@@ -126,10 +128,12 @@ class SessionLedger(
             SessionNotFound: The session does not exist.
             InvalidInput: A field does not exist (the message lists the fields) or cannot be changed, or a value has
                 the wrong shape.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
-        if isinstance(updates, Mapping) and "expires_at" in updates:
-            self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
+        if isinstance(updates, Mapping):
+            check_fields(updates)
+            if "expires_at" in updates:
+                self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
         return self._derive(session_id, "session.updated", lambda state: changes_with_calls(updates, state), envelope)
 
     def update_constraints(
@@ -186,7 +190,8 @@ class SessionLedger(
 
         Args:
             session_id: The session.
-            event_type: A noun and a past participle, at most 255 characters, for example ``plan.approved``.
+            event_type: A noun and a past participle, at most 255 characters, for example ``plan.approved``. Types of
+                the ledger's own events about a session as a whole, such as ``access.granted``, are refused.
             changes: 1 to 1,000 changes, of which no two have the same field and key.
             envelope: See ``Envelope``.
 
@@ -201,6 +206,7 @@ class SessionLedger(
         """
         if isinstance(changes, Iterable):  # may be an iterator, and is read here and by the store
             changes = tuple(changes)
+            check_event(event_type, changes)
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 

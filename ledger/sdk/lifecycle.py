@@ -14,12 +14,13 @@ from ledger.model.fields import SESSION_KEY
 from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
-from ledger.model.json_form import form_of_error
+from ledger.model.json_form import error_value
 from ledger.model.lifetime import CLOSED, DONE, REOPENING, status_at
 from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
-from ledger.model.values import check_text, full_name
+from ledger.model.updates import without_error
+from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
 
@@ -34,13 +35,18 @@ class Lifecycle(CommandBase):
     """
 
     def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Set the status to ``completed``; the session stays open.
+        """Set the status to ``completed``; the session stays open. If it had failed, its error is removed.
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
         """
-        return self._append(session_id, "session.completed", [Change("status", "", "completed")], envelope)
+        return self._earlier_result(session_id, "session.completed", envelope) or self._derive(
+            session_id,
+            "session.completed",
+            lambda state: [Change("status", "", "completed"), *without_error("completed", state)],
+            envelope,
+        )
 
     def fail_session(
         self, session_id: str, error: BaseException | Mapping[str, Any] | str, **envelope: Unpack[Envelope]
@@ -57,10 +63,10 @@ class Lifecycle(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: ``error`` has another type or shape.
         """
-        changes = [Change("status", "", "failed"), Change("error", "", _error_value(error))]
+        changes = [Change("status", "", "failed"), Change("error", "", error_value(error))]
         return self._append(session_id, "session.failed", changes, envelope)
 
     def extend_session(
@@ -80,7 +86,8 @@ class Lifecycle(CommandBase):
         Raises:
             SessionNotFound: The session does not exist.
             InvalidInput: The TTL exceeds the maximum, or the new ``expires_at`` would be before the present one.
-            SessionEnded: The session is expired, archived or deleted; see ``restore_session``.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery. See
+                ``restore_session``.
         """
         self._expiry(ttl)  # refuse an invalid TTL before reading the session
 
@@ -313,14 +320,3 @@ def _expires_at(state: State) -> datetime | None:
     register = state.get(("expires_at", ""))
     text = None if register is None else register.value
     return None if text is None else from_text(text)
-
-
-def _error_value(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return the value of the field ``error``."""
-    if isinstance(error, BaseException):
-        return form_of_error(error)
-    if isinstance(error, str):
-        return {"type": "error", "message": error}
-    if isinstance(error, Mapping):
-        return dict(error)
-    raise InvalidInput(f"error must be an exception, an object or text, not {full_name(error)}.")

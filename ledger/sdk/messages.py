@@ -65,7 +65,7 @@ class Messages(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: The role is none of the six, a value is not JSON, or a part has another type than above.
             ValueTooLarge: The event exceeds the maximum size.
         """
@@ -129,7 +129,7 @@ class Messages(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             InvalidInput: The session has no such message.
         """
         check_text(message_id, "message_id")

@@ -78,7 +78,7 @@ class Rewinds(Branches):
         Raises:
             SessionNotFound: The session does not exist.
             InvalidInput: The session has no such version.
-            SessionEnded: The session is expired, archived or deleted.
+            SessionEnded: The session is expired or deleted; or archived, in a ledger in BigQuery.
             WrongExpectedVersion: The session is at another version; nothing was written.
             IdempotencyConflict: The ``event_id`` was recorded with another change.
             OutcomeUnknown: The rewind may be complete or incomplete; call again with the error's ``event_id``.

@@ -138,6 +138,9 @@ class AttachedWarehouse:
             why = status.last_error or f"close() ended after {seconds:g} s"
             if cut_off is not None:
                 why = f"close() ended after {seconds:g} s while the relay was {cut_off}"
+                failed_at, shipped_at = status.failed_at, status.shipped_at
+                if failed_at is not None and (shipped_at is None or shipped_at < failed_at):
+                    why += f", after an attempt that failed: {status.last_error}"
             log.warning(
                 "%d %s in the ledger for %s: %s. Ship them with `ledger sync`, or use close(drain=SECONDS).",
                 *(waiting, "row waits" if waiting == 1 else "rows wait", status.warehouse, why.rstrip(".")),

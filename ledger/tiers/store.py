@@ -145,14 +145,17 @@ class TwoTierStore:
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 
-        If the session is archived, its rows are restored first. If the event also requires an open session,
-        ``session.hydrated`` is then appended to open the session, unless the event would be refused anyway.
+        If the session is archived, its rows are restored first, if the embedded store has dropped them. If the event
+        also requires an open session, ``session.hydrated`` is then appended to open the session, unless the event
+        would be refused anyway.
         ``expected_version`` is the session's version before ``session.hydrated``.
 
         Raises:
             StoreUnavailable: The session is archived, and the warehouse cannot be reached; nothing was written.
             StoreRejected, CorruptEvent: The session is archived, and the warehouse lacks its history; nothing was
                 written.
+            SessionArchived: The session is archived, and its rows are only in another warehouse than this one; nothing
+                was written.
             SessionEnded: The session is archived and, once open, would be expired or deleted; nothing was written.
             SessionNotFound: The embedded store does not have the session, and the event does not create one; nothing
                 was written. The warehouse may have the session.
@@ -162,7 +165,7 @@ class TwoTierStore:
         try:
             return self._local.append(session_id, event, expected_version=expected_version)
         except SessionEnded as ended:
-            if ended.status != "archived" or not self._is_used():
+            if ended.status != "archived":
                 raise
             return self._append_archived(session_id, event, expected_version)
         except SessionNotFound as error:
@@ -366,7 +369,8 @@ class TwoTierStore:
         """Append to an archived session: restore its rows, and open it if the event requires that."""
         from ledger.tiers.archiving import open_again
 
-        self.rehydrate(session_id)
+        if not self.rehydrate(session_id) and (archived := self._archived(session_id)) is not None:
+            raise archived
         if event.require_open:
             now = self._clock()
             hydrated = NewEvent("session.hydrated", (), self._ids(now), event.actor, check_duplicate=False)

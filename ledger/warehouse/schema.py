@@ -12,6 +12,7 @@ from functools import cache
 
 from ledger.errors import InvalidInput
 from ledger.model import names
+from ledger.model.fields import FIELDS
 from ledger.warehouse import catalog
 
 _TABLE_COLUMN = re.compile(
@@ -76,10 +77,28 @@ def schema(name: str | None = None) -> tuple[SchemaObject, ...]:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InvalidInput:
-    """Return the error for a name of SQL that does not exist; see ``ledger.model.names.unknown``."""
+    """Return the error for a name of SQL that does not exist; see ``ledger.model.names.unknown``.
+
+    If a field has this name, the message says where its values are, since few fields have a view or a column.
+    """
     found = set(known)
+    field = _field_called(name) if what in ("table or view", "view, table or function", "column") else None
+    if field is not None:
+        return InvalidInput(
+            f"There is no {what} {name!r}. The values of the field {field} are rows of session_fields, with "
+            f"field = '{field}'; docs/sql-recipes.md has examples."
+        )
     many = "docs/sql.md lists them." if what == "function" else "`ledger schema` lists them."
     return names.unknown(what, name, found, many if len(found) > 30 else "")
+
+
+def _field_called(name: str) -> str | None:
+    """Return the field that a name means, in singular or plural, if ``sessions`` has no column for it."""
+    columns = {column.name for item in _objects() if item.name == "sessions" for column in item.columns}
+    for field in FIELDS.values():
+        if field.name not in columns and name.lower() in (field.name, field.attribute, f"{field.name}s"):
+            return field.name
+    return None
 
 
 @cache

@@ -85,6 +85,15 @@ def test_a_rewound_agent_takes_its_steps_again(tmp_path: Path, version: int) -> 
         assert answer(ledger, "s", QUESTION).version == session.version
 
 
+def test_the_tools_are_called_in_the_order_of_the_strategy(tmp_path: Path) -> None:
+    names, called = module("agent"), []
+    for name, tool in dict(names["TOOLS"]).items():
+        names["TOOLS"][name] = lambda name=name, tool=tool: called.append(name) or tool()
+    with closing(SessionLedger(f"sqlite:///{tmp_path / 'l.db'}")) as ledger:
+        assert names["answer"](ledger, "s", QUESTION).strategy == "Count the orders, then find the best day."
+    assert called == ["count_orders", "best_day"]
+
+
 def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
     names = module("agent")
 
@@ -96,8 +105,11 @@ def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
         with pytest.raises(KeyError):  # of which the agent knows nothing to say
             names["answer"](ledger, "s", QUESTION)
         session = ledger.get_session("s")
-        assert dict(zip(session.tool_calls, session.tool_call_status, strict=True))["best_day"] == "failed"
-        error = session.tool_call_results["best_day"]["error"]
+        assert [(call.name, call.status) for call in session.calls] == [
+            ("count_orders", "completed"),
+            ("best_day", "failed"),
+        ]
+        error = session.calls[1].result["error"]
         assert error == {"type": "TimeoutError", "message": "no answer in 30 s"}
 
 

@@ -86,7 +86,7 @@ def _reads(
 
 
 def _ends(call: Call, within: timedelta) -> None:
-    call.other.append(call.session, "session.extended", [Change("expires_at", "", utc_now() + within)])
+    call.other.update_session(call.session, {"expires_at": utc_now() + within})
 
 
 def _ended(call: Call) -> None:

@@ -23,6 +23,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionLedger]:
         opened.update_tool_call_status("s", "search", "completed", {"rows": 1})
         opened.update_tool_call_status("s", "plot", "running")
         opened.update_summary("s", "S")
+        opened.add_tags("s", "t")
+        opened.update_session("s", {"x_own": 1, "constraints": {"a": 1}, "context": {"a": [1]}})
         yield opened
 
 
@@ -35,19 +37,48 @@ def handed_out(ledger: SessionLedger) -> list[tuple[Any, list[Any]]]:
         (RecordedEvent, events),
         (RecordedChange, list(events[0].changes)),
         (Message, ledger.get_messages("s")),
-        (ToolCall, list(session.calls)),
+        (ToolCall, [*session.calls, *ledger.get_tool_calls("s")]),
         (Session, [session]),
     ]
 
 
-def test_pydantic_takes_each_object_as_it_is_and_writes_its_dictionary(ledger: SessionLedger) -> None:
+TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": type(None),
+}
+
+
+def check(value: Any, schema: dict[str, Any]) -> None:
+    """Check a value against a JSON schema, as far as the ledger's schemas go; it has no key that the schema lacks."""
+    kinds = schema.get("type", [])
+    assert not kinds or isinstance(value, tuple(TYPES[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)))
+    assert value in schema.get("enum", [value])
+    if "properties" in schema:
+        assert set(schema["required"]) <= value.keys() <= schema["properties"].keys()
+        for name, part in value.items():
+            check(part, schema["properties"][name])
+    for item in value if "items" in schema else ():
+        check(item, schema["items"])
+
+
+def test_pydantic_takes_each_object_as_it_is_and_writes_its_dictionary_which_fits_its_schema(
+    ledger: SessionLedger,
+) -> None:
     for kind, values in handed_out(ledger):
         adapter = TypeAdapter(list[kind])
         assert adapter.validate_python(values)[0] is values[0]
         written = [value.to_dict() for value in values]
         assert written
         assert adapter.dump_python(values) == json.loads(adapter.dump_json(values)) == written
-        assert adapter.json_schema(mode="serialization")["items"]["type"] == "object"
+        schema = adapter.json_schema(mode="serialization")["items"]
+        assert schema["title"] == kind.__name__
+        for each in written:
+            check(each, schema)
         with pytest.raises(ValidationError, match=f"instance of {kind.__name__}"):
             adapter.validate_python(written)
 
@@ -112,6 +143,9 @@ def test_fastapi_answers_with_dictionaries(ledger: SessionLedger) -> None:
         assert await got(app, "/messages") == [ledger.get_messages("s")[0].to_dict()]
         events = [event.to_dict() for event in ledger.history("s", limit=2)]
         assert await got(app, "/history") == {"events": events, "next": "2"}
-        assert {"/diff", "/messages", "/history"} <= (await got(app, "/openapi.json"))["paths"].keys()
+        paths = (await got(app, "/openapi.json"))["paths"]
+        assert {"/diff", "/messages", "/history"} <= paths.keys()
+        (answer,) = paths["/messages"]["get"]["responses"]["200"]["content"].values()
+        assert answer["schema"]["items"]["properties"]["recorded_at"] == {"type": "string", "format": "date-time"}
 
     asyncio.run(scenario())

@@ -38,7 +38,7 @@ GOOD = {
     "tool_call_result": [None, {"rows": []}, "text", 0],
     "model_call": [
         {"model": "gemini-2.5-flash"},
-        {"model": "m", "input_tokens": 5, "output_tokens": 0, "cost_usd": 0.5, "duration_ms": -1, "more": [1]},
+        {"model": "m", "input_tokens": 5, "output_tokens": 0, "cost_usd": 0.5, "duration_ms": 0, "more": [1]},
         {"model": "m", "provider": None, "input_tokens": None, "error": {"type": "Timeout", "message": "late"}},
     ],
     "message": [
@@ -71,6 +71,7 @@ BAD = {
     "model_call": [
         *({}, {"model": None}, {"model": "m", "input_tokens": -1}, {"model": "m", "output_tokens": 1.5}, "m"),
         *({"model": "m", "cost_usd": "0.5"}, {"model": "m", "duration_ms": True}, {"model": "m", "error": "boom"}),
+        *({"model": ""}, {"model": "m", "cost_usd": -0.5}, {"model": "m", "time_to_first_token_ms": -1}),
     ],
     "message": [{}, {"role": "user"}, {"role": "robot", "content": "x"}, {"role": ["user"], "content": "x"}, "hi"],
     "query": [{}, {"query_type": 5}],

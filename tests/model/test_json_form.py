@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -176,6 +177,17 @@ def test_strict_values_refuses_what_is_no_json_value(tmp_path: Path, value: Any)
         with pytest.raises(InvalidInput, match=r"strategy|JSON"):
             ledger.update_strategy(sid, {"at": value})
         assert ledger.get_session(sid).version == 1
+
+
+def test_strict_values_takes_of_the_table_what_the_page_says() -> None:
+    said = re.search(r"Of the table it takes (.+?)\.\n", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert said is not None
+    taken = []
+    for source, _ in ROWS:
+        with contextlib.suppress(InvalidInput):
+            text_of(Change("strategy", "", [eval(source, NAMES)]), strict=True)  # noqa: S307 - the page's own examples
+            taken.append(source)
+    assert taken == re.findall(r"`(.+?)`", said[1])
 
 
 def test_what_is_sent_again_is_the_same_although_it_was_converted(ledger: SessionLedger) -> None:

@@ -82,6 +82,34 @@ def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store)
     assert store.outbox(URL).status().holder is None
 
 
+def test_the_log_of_a_failure_says_when_the_relay_tries_again_and_close_what_had_failed(store, caplog, monkeypatch):
+    failed, begun, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def step(name):
+        if name == "begin" and not failed.is_set():
+            failed.set()
+            raise StoreUnavailable("w.duckdb is in use by another process.")
+        if name == "begin":
+            begun.set()
+            assert closed.wait(20)
+            raise StoreUnavailable("closed")
+        if name == "close":
+            closed.set()
+
+    append(store, 1)
+    monkeypatch.setattr(AttachedWarehouse, "relay", lambda self: relay(store, StreamsSink(Streams(), step)))
+    monkeypatch.setattr(AttachedWarehouse, "outbox", store.outbox(URL))
+    attached = AttachedWarehouse(store, "bigquery://project/dataset", background=True)
+    attached._background._age = 0.01
+    attached.start()
+    assert begun.wait(20)
+    said = f"The relay to {URL} cannot ship: w.duckdb is in use by another process. It will try again in 1 s."
+    assert [record.getMessage() for record in caplog.records] == [said]
+    assert attached.close(0.05) == 1
+    cut_off = "while the relay was starting, after an attempt that failed: w.duckdb is in use by another process. Ship"
+    assert cut_off in caplog.text
+
+
 def test_closing_the_background_ships_what_waits(store):
     streams = Streams()
     background = BackgroundRelay(lambda: relay(store, StreamsSink(streams)), age=60)

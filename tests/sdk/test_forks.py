@@ -17,6 +17,8 @@ from ledger import (
     SessionNotFound,
     WrongExpectedVersion,
 )
+from ledger.model.events import NewEvent
+from ledger.model.ids import event_id_for
 from ledger.testing import chained, event_id, recorded
 from support.branches import everything, many, read
 
@@ -316,6 +318,6 @@ def test_a_fork_into_an_id_that_somebody_else_has_leaves_no_child(ledger):
     ],
 )
 def test_an_event_that_is_no_fork_and_calls_itself_one_is_a_conflict(ledger, sid, changes):
-    ledger.append(sid, "session.forked", changes, event_id="k")
+    ledger.store.append(sid, NewEvent("session.forked", changes, event_id_for("k", "ada")))  # as 0.2 took it
     with pytest.raises(IdempotencyConflict):
         ledger.fork_session(sid, event_id="k")

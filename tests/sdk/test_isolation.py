@@ -74,7 +74,7 @@ def secret_session(call: Callable[..., Any], ledger: Any, session_id: str) -> No
     changes = [Change("context", SECRET, SECRET), Change("attribute", "topic", SECRET), Change("x_note", value=SECRET)]
     call(ledger.append, session_id, "plan.approved", [*changes, Change("result", "rows", SECRET)], actor=SECRET)
     call(ledger.append, session_id, "plan.approved", [Change("title", value="mine")], event_id=event_id(8))
-    call(ledger.append, session_id, "access.granted", [Change("grant", f"carol-{SECRET}", "write")])
+    call(ledger.append, session_id, "access.changed", [Change("grant", f"carol-{SECRET}", "write")])
 
 
 class Attack:

@@ -118,8 +118,8 @@ def test_no_way_of_setting_the_end_passes_the_bound(bounded, late):
     session_id = ledger.create_session("ada")
     for attempt in (
         lambda: ledger.update_session(session_id, {"expires_at": late}),
-        lambda: ledger.append(session_id, "session.extended", [Change("expires_at", "", late)]),
-        lambda: ledger.append(session_id, "session.extended", (Change("expires_at", "", it) for it in [late])),
+        lambda: ledger.append(session_id, "end.moved", [Change("expires_at", "", late)]),
+        lambda: ledger.append(session_id, "end.moved", (Change("expires_at", "", it) for it in [late])),
         lambda: ledger.create_session("ada", session_id="mine", fields={"expires_at": late}),
         lambda: ledger.create_from_template(session_id, "ada", fields={"expires_at": late}),
     ):

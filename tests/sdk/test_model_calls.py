@@ -49,15 +49,43 @@ def test_a_model_call_with_the_id_of_another_replaces_it_and_comes_last(ledger: 
     ("part", "value"),
     [
         *(("input_tokens", -1), ("output_tokens", 1.5), ("reasoning_tokens", 2**63), ("input_tokens", -(10**5000))),
-        *(("duration_ms", "fast"), ("provider", 5), ("error", "boom")),
+        *(("duration_ms", "fast"), ("provider", 5), ("duration_ms", -1), ("time_to_first_token_ms", -0.5)),
+        *(("cost_usd", -1), ("cost_usd", Decimal("-0.01")), ("cost_usd", -(10**5000))),
     ],
-    ids=["negative", "fraction", "more than SQL takes", "huge", "text", "number", "error"],
+    ids=[
+        *("negative", "fraction", "more than SQL takes", "huge", "text", "number", "negative time", "negative part"),
+        *("negative price", "negative decimal", "huge negative price"),
+    ],
 )
 def test_a_part_of_another_type_is_refused_by_name(ledger: SessionLedger, sid: str, part: str, value: object) -> None:
     with pytest.raises(InvalidInput, match=rf"model_call\['c'\]\.{part} must be"):
         ledger.record_model_call(sid, "m", call_id="c", **{part: value})
     with pytest.raises(InvalidInput, match="model must be text"):
         ledger.record_model_call(sid, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"), [("cached_input_tokens", "input_tokens"), ("reasoning_tokens", "output_tokens")]
+)
+def test_tokens_of_one_kind_are_part_of_all_tokens(ledger: SessionLedger, sid: str, part: str, whole: str) -> None:
+    version = ledger.require_session(sid).version
+    with pytest.raises(InvalidInput, match=f"{part} is 2,000, and {whole}, which counts them too, is 1,999"):
+        ledger.record_model_call(sid, "m", **{part: 2000, whole: 1999})
+    with pytest.raises(InvalidInput, match=r"model must not be empty"):
+        ledger.record_model_call(sid, "")
+    assert ledger.require_session(sid).version == version
+    ledger.record_model_call(sid, "m", **{part: 2000, whole: 2000})
+    ledger.record_model_call(sid, "m", **{part: 2000})
+
+
+def test_the_error_of_a_model_call_is_given_as_for_a_failed_session(ledger: SessionLedger, sid: str) -> None:
+    for error in ("timeout", {"type": "error", "message": "timeout"}):
+        ledger.record_model_call(sid, "m", error=error, call_id="c")
+        assert ledger.require_session(sid).model_calls["c"]["error"] == {"type": "error", "message": "timeout"}
+    with pytest.raises(InvalidInput, match="error must be an exception, an object or text, not int"):
+        ledger.record_model_call(sid, "m", error=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"model_call\['c'\]\.error lacks 'message'"):
+        ledger.record_model_call(sid, "m", error={"type": "x"}, call_id="c")
 
 
 @pytest.mark.parametrize("cost", ["NaN", "sNaN", "-Infinity", "1e400"])

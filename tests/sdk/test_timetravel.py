@@ -79,15 +79,16 @@ def test_a_fork_begins_as_the_session_was(ledger, history, data):
 @given(history=events(), data=st.data())
 def test_a_rewound_session_is_as_it_was(ledger, history, data):
     session_id = begin(ledger, history)
-    ledger.update_session(session_id, {"grant": {"eve": "write"}, "child": {"c": {"version": 1, "kind": "fork"}}})
+    ledger.update_session(session_id, {"grant": {"eve": "write"}})
+    fork = ledger.fork_session(session_id)
     version = data.draw(st.integers(1, len(history) + 1))
     grants, then = ledger.get_session(session_id).grants, read(ledger, session_id, version)
     earlier = everything(ledger)
     done = ledger.rewind(session_id, version)
     assert read(ledger, session_id) == then
-    assert (ledger.get_session(session_id).grants, list(ledger.get_session(session_id).children)) == (grants, ["c"])
+    assert (ledger.get_session(session_id).grants, list(ledger.get_session(session_id).children)) == (grants, [fork])
     assert everything(ledger)[: len(earlier)] == earlier
-    assert ledger.get_session(session_id).version == (done.version if done else len(history) + 2)
+    assert ledger.get_session(session_id).version == (done.version if done else len(history) + 3)
     assert ledger.rewind(session_id, version) is None
 
 

@@ -37,7 +37,7 @@ WAYS = {"expired": "restore_session()", "deleted": "restore_session()", "archive
 TAKEN = {
     "expired": {"archive_session", "expire_session", "fork_session", "restore_session"},
     "deleted": {"restore_session"},
-    "archived": {"archive_session", "fork_session"},
+    "archived": CALLS.keys() - {"expire_session", "restore_session"},
 }
 
 

@@ -1,0 +1,54 @@
+"""The recipes of docs/sql-recipes.md answer what stands below them, over the sessions of the page."""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from ledger import InvalidInput, SessionLedger
+from support.consoles import blocks_of, environment_in
+
+PAGE = Path(__file__).parents[2] / "docs" / "sql-recipes.md"
+pytestmark = pytest.mark.duckdb
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the page's program has recorded its sessions."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (program,) = (text for kind, text in blocks_of(PAGE) if kind == "python")
+    subprocess.run(["python", "-c", program], cwd=folder, env=environment_in(folder), check=True)
+    return folder
+
+
+def test_each_statement_is_followed_by_its_answer() -> None:
+    kinds = [kind for kind, _ in blocks_of(PAGE)]
+    assert kinds == ["sql", "text"] * 10 + ["python"]
+
+
+def test_the_answers_are_those_of_the_page(folder: Path) -> None:
+    for (kind, statement), (_, answer) in pairwise(blocks_of(PAGE)):
+        if kind == "sql":
+            done = subprocess.run(
+                ["ledger", "sql", statement],
+                cwd=folder,
+                env=environment_in(folder, LEDGER_URL="sqlite:///recipes.db"),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            assert [line.rstrip() for line in done.stdout.splitlines()] == answer.splitlines(), statement
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM scores", "SELECT * FROM tag", "SELECT tags FROM sessions"])
+def test_a_field_without_a_view_or_column_is_named_with_where_it_is(statement: str, folder: Path) -> None:
+    field = "score" if "score" in statement else "tag"
+    with (
+        SessionLedger.open(f"sqlite:///{folder}/recipes.db") as ledger,
+        pytest.raises(InvalidInput, match=f"are rows of session_fields, with field = '{field}'; docs/sql-recipes"),
+    ):
+        ledger.sql(statement)
