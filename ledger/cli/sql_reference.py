@@ -68,7 +68,8 @@ A DuckDB file also differs in this:
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
   for BOOL and dates for times, which BigQuery refuses.
-- The names of time zones may be in lower case, which BigQuery refuses.
+- The names of time zones may be in lower case, which BigQuery refuses. Abbreviations that are not in the tz database,
+  such as BST, IST and PST, are refused in both.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
 - JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
   only in a statement that has rows to do so with.

@@ -87,7 +87,7 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         "PARSE_DATE": "a literal format",
         "PARSE_DATETIME": "a literal format",
         "PARSE_TIME": "a literal format",
-        "PARSE_TIMESTAMP": "a literal format",
+        "PARSE_TIMESTAMP": "a literal format; %Z at its end",
     }
     | _named(
         "DATE_BUCKET DATETIME_BUCKET TIMESTAMP_BUCKET JUSTIFY_DAYS JUSTIFY_INTERVAL RANGE RANGE_OVERLAPS",

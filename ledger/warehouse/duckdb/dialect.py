@@ -62,6 +62,8 @@ def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = froz
     _name_columns(tree)
     try:
         return _render(tree, user=user)
+    except InvalidInput:  # a ValueError, too
+        raise
     except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
         raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
