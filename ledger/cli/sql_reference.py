@@ -75,7 +75,6 @@ A DuckDB file also differs in this:
   only in a statement that has rows to do so with.
 - An ARRAY in the answer may have NULLs, which BigQuery refuses; write IGNORE NULLS in ARRAY_AGG.
 - A STRUCT has no subscripts; name its fields. `SELECT *` of an UNNEST with an alias has one column for a STRUCT.
-- A column of a PIVOT whose aggregate has an alias is named `value_alias`, and in BigQuery `alias_value`.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |

@@ -24,6 +24,7 @@ from ledger.warehouse.duckdb import (
     instants,
     json_values,
     names,
+    pivots,
     scopes,
     subscripts,
     times,
@@ -313,6 +314,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    pivots.pivots,
     scopes.aliases,
     json_values.json_values,
     translations.quoted_names,

@@ -116,6 +116,8 @@ class Kinds:
         if isinstance(value, exp.Column) and self._is_plain(value):
             name, values = value.name.lower(), self._values(value)
             return name not in seen and bool(values) and all(self.is_date(it, seen | {name}) for it in values)
+        if isinstance(value, exp.DateAdd | exp.DateSub | exp.DateTrunc):
+            return self.is_date(value.this, seen)
         return isinstance(value, exp.Date | exp.CurrentDate | exp.StrToDate | exp.LastDay)
 
     def _is_instant_column(self, column: exp.Column, seen: frozenset[str]) -> bool:
