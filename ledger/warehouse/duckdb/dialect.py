@@ -60,6 +60,7 @@ def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = froz
         names.check_names(sql, tree)
         grammar.check_parts(tree)
         instants.mark(tree, zoned)
+        scopes.struct_rows(tree)
     _name_columns(tree)
     try:
         return _render(tree, user=user)

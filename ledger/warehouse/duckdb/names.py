@@ -105,7 +105,7 @@ def describe(error: Exception, tree: exp.Query) -> InvalidInput:
     if (match := _NOT_FOUND.search(text)) is not None:
         return unknown("table or alias", match[1], [node.alias_or_name for node in tree.find_all(exp.Table)])
     if (match := _COLUMN.search(text)) is not None:
-        return unknown("column", match[1], _columns(tree))
+        return unknown("column", match[1], [it for it in _columns(tree) if it.lower() != match[1].lower()])
     if (match := _NO_MATCH.search(text)) is not None:
         called = match[1].upper()
         written = f"{called}(" in tree.sql(dialect="bigquery").upper() if called[0].isalpha() else len(called) == 1
