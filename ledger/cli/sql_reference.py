@@ -27,8 +27,9 @@ beside it, which runs the statement.
   offset or time zone: `created_at >= @day` with `2026-11-01T00:00:00+05:30`. Without a zone it is in UTC.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
   `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
-  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. `bytes_processed`
-  has the bytes that BigQuery read, and is None for a file.
+  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. In both, an INTERVAL is a duration
+  with 24 hours as a day and, over a file, a month as 30 days; one of BigQuery with months must be cast to STRING.
+  `bytes_processed` has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 - `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without; a file answers DATETIMEs as TIMESTAMPs. BYTES are

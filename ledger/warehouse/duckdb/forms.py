@@ -43,6 +43,16 @@ def _float(number: str) -> str:
 
 _FLOAT = _float(f"TRY_CAST({_TEXT} AS DOUBLE)")
 _NUMERIC = f"REGEXP_REPLACE(REGEXP_REPLACE({_TEXT}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
+#: ``years-months days hours:minutes:seconds``, each of the three with its own sign. A later step translates EXTRACT.
+_INTERVAL = (
+    f"LIST_EXTRACT(LIST_TRANSFORM([TRY_CAST({_TEXT} AS INTERVAL)], lambda i: "
+    "CASE WHEN EXTRACT(YEAR FROM i) < 0 OR EXTRACT(MONTH FROM i) < 0 THEN '-' ELSE '' END || "
+    "PRINTF('%d-%d %d ', ABS(EXTRACT(YEAR FROM i)), ABS(EXTRACT(MONTH FROM i)), EXTRACT(DAY FROM i)) || "
+    "CASE WHEN EXTRACT(HOUR FROM i) < 0 OR EXTRACT(MINUTE FROM i) < 0 OR EXTRACT(SECOND FROM i) < 0 "
+    "OR EXTRACT(MICROSECOND FROM i) < 0 THEN '-' ELSE '' END || "
+    "PRINTF('%d:%d:%d', ABS(EXTRACT(HOUR FROM i)), ABS(EXTRACT(MINUTE FROM i)), ABS(EXTRACT(SECOND FROM i))) || "
+    "REGEXP_REPLACE(PRINTF('.%06d', ABS(EXTRACT(MICROSECOND FROM i))), '(\\.000000|000)$', '')), 1)"
+)
 _IS_NUMERIC = "TYPEOF(_1) LIKE 'DECIMAL%' AND TYPEOF(_1) NOT LIKE '%]'"
 _IS_NESTED = "(TYPEOF(_1) LIKE 'STRUCT%' OR TYPEOF(_1) LIKE '%]' OR TYPEOF(_1) LIKE 'MAP%')"
 _AS_STRING = (
@@ -50,7 +60,7 @@ _AS_STRING = (
     f"WHEN 'TIME' THEN {_CLOCK} WHEN 'DOUBLE' THEN {_FLOAT} WHEN 'FLOAT' THEN {_FLOAT} "
     f"WHEN 'BLOB' THEN DECODE(TRY_CAST({_TEXT} AS BLOB)) "
     "WHEN 'JSON' THEN ERROR('JSON cannot be cast to STRING; use STRING, LAX_STRING or TO_JSON_STRING') "
-    "WHEN 'INTERVAL' THEN ERROR('Over DuckDB, an INTERVAL has no text; use EXTRACT') "
+    f"WHEN 'INTERVAL' THEN {_INTERVAL} "
     f"ELSE CASE WHEN {_IS_NUMERIC} THEN {_NUMERIC} WHEN {_IS_NESTED} "
     f"THEN ERROR('An ARRAY or STRUCT cannot be cast to STRING; use TO_JSON_STRING') ELSE {_TEXT} END END"
 )
