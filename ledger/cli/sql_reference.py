@@ -68,7 +68,8 @@ A DuckDB file also differs in this:
   FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
-  for BOOL and dates for times, which BigQuery refuses.
+  for BOOL and dates for times, which BigQuery refuses. A UNION of numbers and texts gives texts.
+- ORDER BY, MIN, MAX and GREATEST take ARRAYs, which BigQuery refuses.
 - The names of time zones may be in lower case, which BigQuery refuses. Abbreviations that are not in the tz database,
   such as BST, IST and PST, are refused in both.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.

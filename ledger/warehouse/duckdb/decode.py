@@ -47,7 +47,9 @@ def _element(kind: DuckDBPyType) -> DuckDBPyType:
 
 
 def _fields(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+    """Return the names and types of a STRUCT's fields; those without a name are named as by BigQuery."""
+    fields = cast("list[tuple[str, DuckDBPyType]]", kind.children)
+    return [(name or f"_field_{number}", inner) for number, (name, inner) in enumerate(fields, 1)]
 
 
 def decode_rows(rows: list[tuple[Any, ...]], description: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -84,8 +86,11 @@ def _decoder(kind: DuckDBPyType) -> Decoder | None:
         item = _decoder(_element(kind))
         return None if item is None else lambda values: [None if it is None else item(it) for it in values]
     if kind.id == "struct":
+        names = [name for name, _ in _fields(kind)]
         parts = {name: decode for name, inner in _fields(kind) if (decode := _decoder(inner)) is not None}
-        return (lambda value: _decode_struct(value, parts)) if parts else None
+        if any(name for name, _ in kind.children):
+            return (lambda value: _decode_struct(value, parts)) if parts else None
+        return lambda values: _decode_struct(dict(zip(names, values, strict=True)), parts)  # DuckDB gives a tuple
     return None
 
 

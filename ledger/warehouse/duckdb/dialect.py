@@ -18,6 +18,7 @@ from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import (
     aggregates,
+    argument_types,
     forms,
     functions,
     grammar,
@@ -328,6 +329,9 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.numeric_types,
     instants.texts,
     instants.equal_texts,
+    argument_types.sums,
+    argument_types.lengths,
+    argument_types.mixtures,
     translations.struct_comparisons,
     times.subtractions,
     aggregates.respected_nulls,

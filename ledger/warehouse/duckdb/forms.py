@@ -126,7 +126,12 @@ def strings(tree: exp.Expr) -> None:
         if call.args.get("zone") is None:
             call.replace(fill(_STRING.replace("zone", _zone(kinds, call.this, "'+00'")), call.this, large=0))
     for joined in innermost_first(tree, exp.Concat, exp.DPipe):
-        for operand in joined.expressions or [joined.this, joined.expression]:
+        operands = joined.expressions or [joined.this, joined.expression]
+        if any(_is_null(it) for it in operands):  # DuckDB would give an INTEGER
+            of_bytes = any(isinstance(it, exp.ByteString) for it in operands)
+            joined.replace(fill(f"CAST(NULL AS {'BLOB' if of_bytes else 'VARCHAR'})"))
+            continue
+        for operand in operands:
             if kinds.is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
                 operand.replace(fill(_AS_STRING.replace("zone", _zone(kinds, operand, "'+00'")), operand, large=0))
             elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
@@ -209,6 +214,11 @@ def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
             fields = [exp.alias_(known(exp.column(it.name, alias), it.type), it.name) for it in columns[name]]
             found[alias.lower()] = exp.Struct(expressions=fields)
     return found
+
+
+def _is_null(value: exp.Expr) -> bool:
+    value = value.unnest()
+    return isinstance(value.this if isinstance(value, exp.Cast) else value, exp.Null)
 
 
 def _zone(kinds: Kinds, value: exp.Expr, zone: str) -> str:
