@@ -32,7 +32,7 @@ beside it, which runs the statement.
   `bytes_processed` has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
-- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without; a file answers DATETIMEs as TIMESTAMPs. BYTES are
+- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME, a datetime without time zone, without. BYTES are
   base64, and an INTERVAL `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as
   30 days. A FLOAT64 that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`,
   `"Infinity"` or `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
@@ -63,7 +63,8 @@ COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON path
 
 A DuckDB file also differs in this:
 
-- DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
+- A DATETIME in an ARRAY or a STRUCT is answered as a TIMESTAMP in UTC, and so is one whose alias in a subquery is the
+  name of a column of the ledger. BIGNUMERIC is refused.
 - INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and a FLOAT64 plus a NUMERIC is a
   FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -103,6 +103,31 @@ def test_a_column_of_nulls_is_an_int64(file, expression, kind):
     answer = file.query(f"SELECT {expression} AS v FROM {ROW}")
     assert answer.types == (kind,)
     assert len(answer.to_frame()) == 1
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT DATETIME(TIMESTAMP '2026-11-01 03:00:00', 'Asia/Tokyo') AS v",
+        "SELECT MAX(d) AS v FROM (SELECT CAST('2026-11-01 12:00:00' AS DATETIME) AS d)",
+        "SELECT * FROM (SELECT IF(TRUE, DATETIME '2026-11-01 12:00:00', NULL) AS v)",
+        "SELECT NULL AS v UNION ALL SELECT DATE '2026-11-01' + INTERVAL 12 HOUR",
+        "SELECT SAFE.PARSE_DATETIME('%F %H', '2026-11-01 12') AS v",
+        "SELECT EXTRACT(DATETIME FROM TIMESTAMP '2026-11-01 12:00:00') AS v",
+    ],
+)
+def test_a_datetime_has_no_time_zone(file, query):
+    answer = file.query(query)
+    assert answer.types == ("DATETIME",)
+    assert answer.rows[-1] == (datetime.fromisoformat("2026-11-01T12:00:00"),)
+
+
+@pytest.mark.duckdb
+def test_a_timestamp_beside_a_datetime_of_its_name_has_a_time_zone(file):
+    other = "(SELECT DATETIME '2026-11-01' AS created_at) AS w"
+    sql = f"SELECT s.created_at AS v, w.created_at AS w FROM sessions AS s, {other}"
+    assert file.query(sql).types == ("TIMESTAMP", "TIMESTAMP")
 
 
 @pytest.mark.duckdb

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -52,15 +52,20 @@ def _fields(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
     return [(name or f"_field_{number}", inner) for number, (name, inner) in enumerate(fields, 1)]
 
 
-def decode_rows(rows: list[tuple[Any, ...]], description: Sequence[Any]) -> list[tuple[Any, ...]]:
+def decode_rows(
+    rows: list[tuple[Any, ...]], description: Sequence[Any], civil: Set[int] = frozenset()
+) -> list[tuple[Any, ...]]:
     """Return the rows with JSON decoded and with timezone-aware times. NULL stays None.
 
     Args:
         rows: The rows of a result.
         description: The columns of the result, as in DB-API's ``Cursor.description``.
+        civil: Positions of columns whose times have no time zone.
     """
     decoders = [
-        (index, decode) for index, column in enumerate(description) if (decode := _decoder(column[1])) is not None
+        (index, decode)
+        for index, column in enumerate(description)
+        if index not in civil and (decode := _decoder(column[1])) is not None
     ]
     if not decoders:
         return rows
