@@ -253,10 +253,10 @@ def test_a_parameter_may_be_null_where_text_is_joined(file):
 
 @pytest.mark.duckdb
 def test_fields_without_names_have_those_of_bigquery(file):
-    answer = file.query("SELECT (1, DATE '2026-11-01') AS v")
-    assert answer.types == ("STRUCT<_field_1 INT64, _field_2 DATE>",)
-    assert answer.rows == [({"_field_1": 1, "_field_2": date(2026, 11, 1)},)]
-    assert answer.to_arrow().to_pylist() == [{"v": answer.rows[0][0]}]
+    answer = file.query("SELECT (1, DATE '2026-11-01') AS v, STRUCT(2, 3 AS b) AS w")
+    assert answer.types == ("STRUCT<_field_1 INT64, _field_2 DATE>", "STRUCT<_field_1 INT64, b INT64>")
+    assert answer.rows == [({"_field_1": 1, "_field_2": date(2026, 11, 1)}, {"_field_1": 2, "b": 3})]
+    assert answer.to_arrow().to_pylist() == [answer[0]]
 
 
 @pytest.mark.duckdb

@@ -47,9 +47,12 @@ def _element(kind: DuckDBPyType) -> DuckDBPyType:
 
 
 def _fields(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    """Return the names and types of a STRUCT's fields; those without a name are named as by BigQuery."""
+    """Return the names and types of a STRUCT's fields; one without a name is named as by BigQuery."""
     fields = cast("list[tuple[str, DuckDBPyType]]", kind.children)
-    return [(name or f"_field_{number}", inner) for number, (name, inner) in enumerate(fields, 1)]
+    return [
+        (f"_field_{place + 1}" if name in ("", f"_{place}") else name, inner)
+        for place, (name, inner) in enumerate(fields)
+    ]
 
 
 def decode_rows(
@@ -93,10 +96,16 @@ def _decoder(kind: DuckDBPyType) -> Decoder | None:
     if kind.id == "struct":
         names = [name for name, _ in _fields(kind)]
         parts = {name: decode for name, inner in _fields(kind) if (decode := _decoder(inner)) is not None}
-        if any(name for name, _ in kind.children):
+        if names == [name for name, _ in kind.children]:
             return (lambda value: _decode_struct(value, parts)) if parts else None
-        return lambda values: _decode_struct(dict(zip(names, values, strict=True)), parts)  # DuckDB gives a tuple
+        return lambda value: _decode_struct(_named(value, names), parts)
     return None
+
+
+def _named(value: dict[str, Any] | tuple[Any, ...], names: list[str]) -> dict[str, Any]:
+    """Return a STRUCT's value with other names; DuckDB gives a tuple if no field has a name."""
+    values = value.values() if isinstance(value, dict) else value
+    return dict(zip(names, values, strict=True))
 
 
 def _decode_struct(value: dict[str, Any], parts: dict[str, Decoder]) -> dict[str, Any]:
