@@ -109,6 +109,7 @@ FOREIGN = {
     f"SELECT BYTE_LENGTH(a) AS v {ROW}": "BYTE_LENGTH takes a STRING",
     "SELECT 1 AS v UNION ALL SELECT 1 UNION DISTINCT SELECT 1": "need parentheses",
     "SELECT 1 AS group": "write the name as `group`",
+    "SELECT 1 AS range": "write the name as `range`",
     "SELECT DATE_DIFF(DATE '2026-11-02', DATE '2026-11-01') AS v": "write DATE_DIFF(a, b, DAY)",
     "SELECT TIMESTAMP_DIFF(TIMESTAMP '2026-11-02', TIMESTAMP '2026-11-01') AS v": "write TIMESTAMP_DIFF(a, b, HOUR)",
     "SELECT 'a' || NULL AS v": "An operand of || is not NULL",
@@ -222,6 +223,7 @@ VALID = (
     f"SELECT COALESCE(CAST(a AS STRING), 'x') AS v, LENGTH('a') AS `group` {ROW}",
     f"SELECT a {ROW} UNION ALL (SELECT a {ROW} UNION DISTINCT SELECT b {ROW}) UNION ALL SELECT * EXCEPT (b) {ROW}",
     f"SELECT SUM(a) AS v, SUM(DISTINCT b) AS w, SUM(IF(a = 1, 1, 0)) AS x {ROW}",
+    "SELECT AS STRUCT CAST([] AS ARRAY<INT64>) AS v, (SELECT AS STRUCT 1 AS a) AS w",
     "SELECT JSON_EXTRACT_SCALAR('{}', \"$['a b']\") AS v, 'a' || CAST(NULL AS STRING) AS w",
 )
 

@@ -61,6 +61,12 @@ def test_the_days_of_a_view_have_names_of_dates(file):
 
 
 @pytest.mark.duckdb
+def test_a_column_that_a_pivot_misspells_is_named(file):
+    with pytest.raises(InvalidInput, match=r"no column 'sttus'\. Did you mean status"):
+        file.query("SELECT * FROM sessions PIVOT(COUNT(*) FOR sttus IN ('completed'))")
+
+
+@pytest.mark.duckdb
 def test_two_columns_of_a_pivot_with_one_name_are_refused(file):
     with pytest.raises(InvalidInput, match="two columns named _1"):
         file.query(f"SELECT * {NUMBERS} PIVOT(SUM(z) FOR k IN (1, 1))")

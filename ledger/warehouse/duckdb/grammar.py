@@ -50,6 +50,8 @@ _RESERVED_WORDS = """
     SET SOME TABLESAMPLE THEN TO TREAT TRUE UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
 """
 _RESERVED = frozenset(_RESERVED_WORDS.split()) | {"GROUP BY", "ORDER BY", "PARTITION BY", "GROUPING SETS"}
+#: Reserved words with which a type begins. STRUCT also follows SELECT AS.
+_RESERVED_TYPES = ("ARRAY", "RANGE", "STRUCT")
 #: Symbols and words that do not follow each other in GoogleSQL.
 _NO_PAIRS = {("IN", "["), ("*", "LIKE"), ("TIMESTAMP", "WITH"), ("TIME", "WITH"), (")", "IGNORE"), (")", "RESPECT")}
 _NO_PAIRS |= {("*", "EXCLUDE"), ("*", "RENAME"), ("(", "VALUES")}
@@ -219,7 +221,10 @@ def _check_symbols(sql: str) -> None:
                 f"FOR SYSTEM_TIME is not answered over a DuckDB file ({place(sql, token.start)}); the view "
                 "session_versions has the state at every version, and session_state_at the values at a time."
             )
-        if before == "AS" and text.upper() in _RESERVED:
+        is_type = (
+            text.upper() in _RESERVED_TYPES and after != "<" and words[index - 1] not in ("SELECT", "ALL", "DISTINCT")
+        )
+        if before == "AS" and (is_type or text.upper() in _RESERVED):
             where = place(sql, token.start)
             raise InvalidInput(f"{text} is a reserved word of GoogleSQL ({where}); write the name as `{text}`.")
         of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT" and words[index - 2] != "."
