@@ -35,7 +35,7 @@ def googlesql_type(kind: DuckDBPyType) -> str:
         return "JSON"
     if kind.id in ("list", "array"):
         return f"ARRAY<{googlesql_type(_element(kind))}>"
-    if kind.id == "struct":
+    if kind.id in ("struct", "tuple"):
         return f"STRUCT<{', '.join(f'{name} {googlesql_type(inner)}' for name, inner in _fields(kind))}>"
     if kind.id == "decimal":
         return "NUMERIC" if cast("int", dict(kind.children)["scale"]) <= 9 else "BIGNUMERIC"
@@ -93,7 +93,7 @@ def _decoder(kind: DuckDBPyType) -> Decoder | None:
     if kind.id in ("list", "array"):
         item = _decoder(_element(kind))
         return None if item is None else lambda values: [None if it is None else item(it) for it in values]
-    if kind.id == "struct":
+    if kind.id in ("struct", "tuple"):
         names = [name for name, _ in _fields(kind)]
         parts = {name: decode for name, inner in _fields(kind) if (decode := _decoder(inner)) is not None}
         if names == [name for name, _ in kind.children]:
