@@ -27,11 +27,12 @@ beside it, which runs the statement. [sql-recipes.md](sql-recipes.md) has statem
   offset or time zone: `created_at >= @day` with `2026-11-01T00:00:00+05:30`. Without a zone it is in UTC.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
   `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
-  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. `bytes_processed`
-  has the bytes that BigQuery read, and is None for a file.
+  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. In both, an INTERVAL is a duration
+  with 24 hours as a day and, over a file, a month as 30 days; one of BigQuery with months must be cast to STRING.
+  `bytes_processed` has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
-- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without; a file answers DATETIMEs as TIMESTAMPs. BYTES are
+- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME, a datetime without time zone, without. BYTES are
   base64, and an INTERVAL `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as
   30 days. A FLOAT64 that is NaN or infinite is `nan`, `inf` or `-inf` in a table and in CSV, and the text `"NaN"`,
   `"Infinity"` or `"-Infinity"` in JSON and within arrays and STRUCTs; NULL is empty, and `null` in JSON.
@@ -62,19 +63,21 @@ COLLATE, `LIKE ALL`, LATERAL, TABLESAMPLE, intervals of two parts, and JSON path
 
 A DuckDB file also differs in this:
 
-- DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
+- A DATETIME in an ARRAY or a STRUCT is answered as a TIMESTAMP in UTC, and so is one whose alias in a subquery is the
+  name of a column of the ledger. BIGNUMERIC is refused.
 - INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and a FLOAT64 plus a NUMERIC is a
   FLOAT64. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - NaN equals NaN, and is above every number in comparisons, MIN, MAX and ORDER BY.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times. Numbers are taken
-  for BOOL and dates for times, which BigQuery refuses.
-- The names of time zones may be in lower case, which BigQuery refuses.
+  for BOOL and dates for times, which BigQuery refuses. A UNION of numbers and texts gives texts.
+- ORDER BY, MIN, MAX and GREATEST take ARRAYs, which BigQuery refuses.
+- The names of time zones may be in lower case, which BigQuery refuses. Abbreviations that are not in the tz database,
+  such as BST, IST and PST, are refused in both.
 - WHERE and the columns of a SELECT may use the aliases of its columns; BigQuery refuses that.
 - JSON that is compared, sorted, grouped, cast or an argument of a function of text is an error, as in BigQuery, but
   only in a statement that has rows to do so with.
 - An ARRAY in the answer may have NULLs, which BigQuery refuses; write IGNORE NULLS in ARRAY_AGG.
 - A STRUCT has no subscripts; name its fields. `SELECT *` of an UNNEST with an alias has one column for a STRUCT.
-- A column of a PIVOT whose aggregate has an alias is named `value_alias`, and in BigQuery `alias_value`.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |

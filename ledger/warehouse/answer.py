@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import InvalidInput
@@ -53,9 +54,11 @@ class Answer:
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table. Its types follow from ``types``; a JSON value is its JSON text.
 
+        An INTERVAL is a duration, in which a day has 24 hours.
+
         Raises:
-            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, or an integer beyond 64
-                bits, which a sum over a DuckDB file can be.
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, an INTERVAL with months,
+                or an integer beyond 64 bits, which a sum over a DuckDB file can be.
             MissingExtra: pyarrow is not installed.
         """
         require_extra("analytics", "pyarrow")
@@ -65,7 +68,8 @@ class Answer:
         columns = []
         for name, kind, column in zip(self.columns, self.types, values, strict=True):
             try:
-                plain = [_without_json(value, kind) for value in column] if "JSON" in kind else list(column)
+                differs = "JSON" in kind or "INTERVAL" in kind
+                plain = [_arrow_value(value, kind) for value in column] if differs else list(column)
                 columns.append(pa.array(plain, _arrow_type(kind)))
             except (pa.ArrowException, TypeError) as error:
                 raise InvalidInput(f"The column {name} ({kind}) has no Arrow form: {error}") from error
@@ -81,12 +85,12 @@ class Answer:
         The dtypes follow from ``types``, never from the values. As in ``to_dataframe`` of BigQuery's client, INT64 is
         always pandas' ``Int64`` and BOOL always ``boolean``, in which NULL is ``pandas.NA``: as float64, a column with
         NULLs would lose digits. TIMESTAMP is ``datetime64[us, UTC]`` and DATETIME ``datetime64[us]``, with NaT for
-        NULL. A JSON column has the dtype object and holds decoded values. The other types are those of
-        ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
+        NULL, and INTERVAL ``timedelta64[us]``. A JSON column has the dtype object and holds decoded values. The other
+        types are those of ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
 
         Raises:
-            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, or an integer beyond 64
-                bits, which a sum over a DuckDB file can be.
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, an INTERVAL with months,
+                or an integer beyond 64 bits, which a sum over a DuckDB file can be.
             MissingExtra: pandas or pyarrow is not installed.
         """
         require_extra("analytics", "pandas", "pyarrow")
@@ -141,6 +145,7 @@ def _arrow_type(kind: str) -> pa.DataType:
         "TIME": pa.time64("us"),
         "DATETIME": pa.timestamp("us"),
         "TIMESTAMP": pa.timestamp("us", "UTC"),
+        "INTERVAL": pa.duration("us"),
         "NUMERIC": pa.decimal128(38, 9),
         "BIGNUMERIC": pa.decimal256(76, 38),
     }
@@ -149,16 +154,25 @@ def _arrow_type(kind: str) -> pa.DataType:
     return plain[kind]
 
 
-def _without_json(value: Any, kind: str) -> Any:
-    """Return a value in which each JSON value is replaced by its JSON text. None stays None."""
+def _arrow_value(value: Any, kind: str) -> Any:
+    """Return a value with each JSON value as its JSON text and each INTERVAL as a timedelta. None stays None."""
     if value is None:
         return None
     if kind == "JSON":
         from ledger.model.values import canonical
 
         return canonical(value)
+    if kind == "INTERVAL":
+        return value if isinstance(value, timedelta) else _span(value)
     if (element := array_of(kind)) is not None:
-        return [_without_json(item, element) for item in value]
+        return [_arrow_value(item, element) for item in value]
     if (fields := fields_of(kind)) is not None:
-        return {name: _without_json(value[name], inner) for name, inner in fields}
+        return {name: _arrow_value(value[name], inner) for name, inner in fields}
     return value
+
+
+def _span(interval: Any) -> timedelta:
+    """Return an INTERVAL of BigQuery's client, a ``relativedelta``, as a timedelta."""
+    if interval.years or interval.months:
+        raise TypeError("months have no fixed length; write CAST(x AS STRING), or EXTRACT(MONTH FROM x)")
+    return timedelta(interval.days, interval.seconds, interval.microseconds, 0, interval.minutes, interval.hours)

@@ -224,8 +224,9 @@ def first_line(error: Exception) -> str:
 def _check_scalar(name: str, value: Any) -> Any:
     if type(value) not in _TYPES:
         raise InvalidInput(
-            f"The parameter {name} is a {full_name(value)}; it must be text, a number, a boolean, bytes, a date, a "
-            "time, a datetime, None, or a list of one of these. Pass JSON as text, and read it with PARSE_JSON(@name)."
+            f"The parameter {name} is a {full_name(value)}; it must be text, a number, a Decimal, a boolean, bytes, a "
+            "date, a time, a datetime, None, or a list of one of these. Pass JSON as text, and read it with "
+            "PARSE_JSON(@name)."
         )
     if isinstance(value, datetime):
         to_micros(value, f"The parameter {name},")
@@ -273,7 +274,8 @@ def _check_lists(sql: str, values: Mapping[str, Any]) -> None:
 def _with_literals(sql: str, literals: Mapping[str, str]) -> str:
     """Return the statement with literals in place of parameters.
 
-    BigQuery refuses NULL as an operand of a comparison, so a comparison with NULL is replaced by its result.
+    BigQuery refuses NULL as an operand of a comparison, so a comparison with NULL is replaced by its result, and as an
+    operand of ``||``, which takes a cast.
     """
     tree = check_query(sql)
     for parameter in list(tree.find_all(exp.Parameter)):
@@ -287,6 +289,8 @@ def _with_literals(sql: str, literals: Mapping[str, str]) -> str:
             kept = exp.GTE if parameter.arg_key == "high" else exp.LTE
             bound = parent.args["low" if parameter.arg_key == "high" else "high"]
             parent.replace(exp.paren(exp.and_(_UNKNOWN.copy(), kept(this=parent.this, expression=bound))))
+        elif literal == "NULL" and isinstance(parent, exp.DPipe):
+            parameter.replace(exp.cast(exp.null(), "TEXT"))
         else:
             parameter.replace(exp.null() if literal == "NULL" else exp.Array(expressions=[]))
     return tree.sql(dialect="bigquery")

@@ -251,7 +251,7 @@ def test_values_of_numpy_pandas_and_pyarrow_are_parameters(opened, kind):
         "labels": (texts.index, ["x", "y"], "ARRAY<STRING>"),
         "category": (texts.astype("category"), ["a", "b"], "ARRAY<STRING>"),
         "nullable": (pd.array([1, 2], "Int64"), [1, 2], "ARRAY<INT64>"),
-        "array": (np.array([1, 2], "int32"), [1, 2], "ARRAY<INT64>"),
+        "vector": (np.array([1, 2], "int32"), [1, 2], "ARRAY<INT64>"),
         "scalars": ([np.int64(1), np.int64(2)], [1, 2], "ARRAY<INT64>"),
         "moments": (pd.Series([pd.Timestamp(moment)]), [moment], "ARRAY<TIMESTAMP>"),
         "arrow": (pa.array([0.5]), [0.5], "ARRAY<FLOAT64>"),

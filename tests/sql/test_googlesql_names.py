@@ -59,6 +59,13 @@ SAME = (
     f"SELECT (SELECT MAX(o) FROM UNNEST(l) AS x WITH OFFSET AS o WHERE x < 6) AS v {LIST}",
     "WITH w AS (SELECT * FROM UNNEST([5, 6]) AS x WITH OFFSET AS o) SELECT o FROM w",
     "SELECT o FROM (SELECT * FROM UNNEST([5, 6]) AS x WITH OFFSET AS o) AS t ORDER BY t.o DESC LIMIT 1",
+    # SELECT AS STRUCT gives columns where the query is a table, and values elsewhere
+    f"SELECT AS STRUCT a, 'x' AS c {TWO}",
+    f"WITH w AS (SELECT AS STRUCT a, b {TWO}) SELECT w.a, b FROM w",
+    "SELECT t FROM (SELECT AS STRUCT 1 AS a UNION ALL SELECT AS STRUCT 2) AS t",
+    "SELECT t.b FROM (SELECT AS VALUE STRUCT(1 AS a, 'x' AS b)) AS t",
+    f"SELECT ARRAY(SELECT AS STRUCT a, b {TWO} ORDER BY a) AS l",
+    f"SELECT ARRAY(SELECT AS STRUCT *, a + 1 AS c {TWO} ORDER BY a DESC LIMIT 2) AS l",
 )
 #: Queries that GoogleSQL refuses, too.
 REFUSED = (

@@ -6,6 +6,7 @@ Google's reference implementation judges: it refuses what a file refuses as no G
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -98,6 +99,20 @@ FOREIGN = {
     "SELECT DATE_TRUNC(DATE '2024-01-02', 'month') AS v": "DATE_TRUNC takes MONTH without quotes",
     "SELECT TIMESTAMP_DIFF(TIMESTAMP '2024-01-02', TIMESTAMP '2024-01-01', 'day') AS v": "DAY without quotes",
     "SELECT JSON_VALUE(JSON '{}', 'a') AS v": "write '$.a'",
+    "SELECT JSON_VALUE(JSON '{}', \"$['a b']\") AS v": 'write $."a b"',
+    "SELECT SUM(a = 1) AS v FROM (SELECT 1 AS a)": "write COUNTIF",
+    "SELECT SUM(a) AS v FROM (SELECT TRUE AS a)": "write COUNTIF",
+    f"SELECT COALESCE(a, 'x') AS v {ROW}": "stands beside a text",
+    f"SELECT IF(a = 1, b, 'x') AS v {ROW}": "stands beside a text",
+    "SELECT CASE WHEN TRUE THEN 1 ELSE 'x' END AS v": "1 is a number",
+    f"SELECT LENGTH(a) AS v {ROW}": "LENGTH takes a STRING",
+    f"SELECT BYTE_LENGTH(a) AS v {ROW}": "BYTE_LENGTH takes a STRING",
+    "SELECT 1 AS v UNION ALL SELECT 1 UNION DISTINCT SELECT 1": "need parentheses",
+    "SELECT 1 AS group": "write the name as `group`",
+    "SELECT 1 AS range": "write the name as `range`",
+    "SELECT DATE_DIFF(DATE '2026-11-02', DATE '2026-11-01') AS v": "write DATE_DIFF(a, b, DAY)",
+    "SELECT TIMESTAMP_DIFF(TIMESTAMP '2026-11-02', TIMESTAMP '2026-11-01') AS v": "write TIMESTAMP_DIFF(a, b, HOUR)",
+    "SELECT 'a' || NULL AS v": "An operand of || is not NULL",
 }
 #: Expressions whose type or form a file refuses though BigQuery answers them.
 REFUSED = (
@@ -205,6 +220,11 @@ VALID = (
     f"SELECT REPLACE('day', 'day', 'month') AS v, JSON_VALUE(JSON '{{}}', '$') AS j {ROW} ORDER BY 1, 2",
     f"SELECT * EXCEPT (b) {ROW} WHERE a = 1 LIMIT 1",
     f"WITH w AS (SELECT a {ROW} LIMIT 1) SELECT a FROM w WHERE a = 1",
+    f"SELECT COALESCE(CAST(a AS STRING), 'x') AS v, LENGTH('a') AS `group` {ROW}",
+    f"SELECT a {ROW} UNION ALL (SELECT a {ROW} UNION DISTINCT SELECT b {ROW}) UNION ALL SELECT * EXCEPT (b) {ROW}",
+    f"SELECT SUM(a) AS v, SUM(DISTINCT b) AS w, SUM(IF(a = 1, 1, 0)) AS x {ROW}",
+    "SELECT AS STRUCT CAST([] AS ARRAY<INT64>) AS v, (SELECT AS STRUCT 1 AS a) AS w",
+    "SELECT JSON_EXTRACT_SCALAR('{}', \"$['a b']\") AS v, 'a' || CAST(NULL AS STRING) AS w",
 )
 
 
@@ -219,6 +239,26 @@ def test_valid_statements_near_them_are_answered(file, judge):
 def test_a_parameter_is_no_sort_key(file):
     with pytest.raises(InvalidInput, match="ORDER BY takes no parameter"):
         file.query(f"SELECT a {ROW} ORDER BY @c", {"c": "a"})
+
+
+@pytest.mark.duckdb
+def test_past_states_are_in_views_of_their_own(file):
+    with pytest.raises(InvalidInput, match="the view session_versions has the state at every version"):
+        file.query("SELECT s.status FROM sessions AS s FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()")
+
+
+@pytest.mark.duckdb
+def test_a_parameter_may_be_null_where_text_is_joined(file):
+    answer = file.query("SELECT 'a' || @t AS v, CONCAT('a', @t) AS w", {"t": None})
+    assert (answer.rows, answer.types) == ([(None, None)], ("STRING", "STRING"))
+
+
+@pytest.mark.duckdb
+def test_fields_without_names_have_those_of_bigquery(file):
+    answer = file.query("SELECT (1, DATE '2026-11-01') AS v, STRUCT(2, 3 AS b) AS w")
+    assert answer.types == ("STRUCT<_field_1 INT64, _field_2 DATE>", "STRUCT<_field_1 INT64, b INT64>")
+    assert answer.rows == [({"_field_1": 1, "_field_2": date(2026, 11, 1)}, {"_field_1": 2, "b": 3})]
+    assert answer.to_arrow().to_pylist() == [answer[0]]
 
 
 @pytest.mark.duckdb

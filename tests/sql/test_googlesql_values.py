@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.answer import Answer
 
 TIMES = "TIMESTAMP '2026-11-03 12:00:00+00' AS made_at, TIMESTAMP '2026-11-02' AS u, DATE '2026-11-03' AS d"
 ROW = f"(SELECT {TIMES}, 1 AS a)"
@@ -19,6 +22,17 @@ SAME = (
     "EXTRACT(DAY FROM DATE(made_at) - DATE(u))",
     "EXTRACT(HOUR FROM d - d)",
     "EXTRACT(HOUR FROM DATETIME(made_at) - DATETIME '2026-11-02 11:00:00')",
+    *(
+        f"CAST({interval} AS STRING)"
+        for interval in (
+            "made_at - u",
+            "d - d",
+            "INTERVAL -14 MONTH",
+            "INTERVAL 1500 MILLISECOND",
+            "INTERVAL -3 SECOND",
+        )
+    ),
+    "CAST(MAKE_INTERVAL(1, -2, 3, -4, 5, 6) AS STRING)",
     "d - 1",
     "d - INTERVAL 1 DAY",
     "RANGE_BUCKET(NULL, [1, 2])",
@@ -89,6 +103,48 @@ def test_a_column_of_nulls_is_an_int64(file, expression, kind):
     answer = file.query(f"SELECT {expression} AS v FROM {ROW}")
     assert answer.types == (kind,)
     assert len(answer.to_frame()) == 1
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT DATETIME(TIMESTAMP '2026-11-01 03:00:00', 'Asia/Tokyo') AS v",
+        "SELECT MAX(d) AS v FROM (SELECT CAST('2026-11-01 12:00:00' AS DATETIME) AS d)",
+        "SELECT * FROM (SELECT IF(TRUE, DATETIME '2026-11-01 12:00:00', NULL) AS v)",
+        "SELECT NULL AS v UNION ALL SELECT DATE '2026-11-01' + INTERVAL 12 HOUR",
+        "SELECT SAFE.PARSE_DATETIME('%F %H', '2026-11-01 12') AS v",
+        "SELECT EXTRACT(DATETIME FROM TIMESTAMP '2026-11-01 12:00:00') AS v",
+    ],
+)
+def test_a_datetime_has_no_time_zone(file, query):
+    answer = file.query(query)
+    assert answer.types == ("DATETIME",)
+    assert answer.rows[-1] == (datetime.fromisoformat("2026-11-01T12:00:00"),)
+
+
+@pytest.mark.duckdb
+def test_a_timestamp_beside_a_datetime_of_its_name_has_a_time_zone(file):
+    other = "(SELECT DATETIME '2026-11-01' AS created_at) AS w"
+    sql = f"SELECT s.created_at AS v, w.created_at AS w FROM sessions AS s, {other}"
+    assert file.query(sql).types == ("TIMESTAMP", "TIMESTAMP")
+
+
+@pytest.mark.duckdb
+def test_an_interval_is_a_duration_in_arrow_and_in_frames(file):
+    answer = file.query(f"SELECT made_at - u AS v, [INTERVAL 1 DAY] AS l FROM {ROW}")
+    assert answer.to_arrow().to_pylist() == [{"v": timedelta(hours=36), "l": [timedelta(days=1)]}]
+    assert str(answer.to_frame().dtypes["v"]) == "timedelta64[us]"
+
+
+def test_an_interval_of_bigquerys_client_is_a_duration_unless_it_has_months():
+    from dateutil.relativedelta import relativedelta
+
+    spans = [(relativedelta(days=-1, hours=30, microseconds=5),), (None,)]
+    answer = Answer(("v",), spans, ("INTERVAL",))
+    assert answer.to_arrow().to_pylist() == [{"v": timedelta(hours=6, microseconds=5)}, {"v": None}]
+    with pytest.raises(InvalidInput, match="months have no fixed length; write CAST"):
+        Answer(("v",), [(relativedelta(months=1),)], ("INTERVAL",)).to_frame()
 
 
 @pytest.mark.duckdb

@@ -73,6 +73,16 @@ SAME = (
     "TIME(created_at, '-8:00')",
     "STRING(created_at, '+05:30')",
     "FORMAT_TIMESTAMP('%F %T', created_at, '+05:30')",
+    "STRING(created_at, 'UTC-5:30')",
+    "TIMESTAMP '2026-11-01 12:00:00 UTC+5:30'",
+    "TIMESTAMP '2026-11-01 12:00:00 EST'",
+    "EXTRACT(HOUR FROM created_at AT TIME ZONE REPLACE('Asia/Tokio', 'kio', 'kyo'))",
+    "TIMESTAMP(CONCAT('2026-11-01 01:30:00', ' Asia/Tokyo'))",
+    "SAFE_CAST('2026-11-01 12:00:00 BST' AS TIMESTAMP)",
+    "SAFE.STRING(created_at, 'BST')",
+    "PARSE_TIMESTAMP('%Y-%m-%d %H:%M:%S %Z', '2026-11-01 12:00:00 Europe/Paris')",
+    "PARSE_TIMESTAMP('%Y-%m-%dT%H:%M:%E*S%Z', '2026-11-01T12:00:00.5EST', 'Asia/Tokyo')",
+    "PARSE_TIMESTAMP('%Y-%m-%d %H:%M:%S%Ez', '2026-11-01 12:00:00+05:30', 'Asia/Tokyo')",
 )
 #: Expressions that GoogleSQL refuses, too.
 REFUSED = {
@@ -89,6 +99,19 @@ REFUSED = {
     "DATE_TRUNC(DATE '2026-11-01', DAY, 'Asia/Kolkata')": "A DATE or TIME has no time zone",
     "DATETIME_TRUNC(DATETIME '2026-11-01', DAY, 'Asia/Kolkata')": "A DATETIME has no time zone",
     "DATE_TRUNC(created_at, DAY, 'Asia/Kolkatta')": "no time zone 'Asia/Kolkatta'",
+    "TIMESTAMP('2026-11-01 12:00:00', 'BST')": "no time zone 'BST'",
+    "TIMESTAMP('2026-11-01 12:00:00', UPPER('Bst'))": "no time zone 'BST'",
+    "DATE(created_at, 'IST')": "no time zone 'IST'",
+    "EXTRACT(HOUR FROM created_at AT TIME ZONE 'PST')": "no time zone 'PST'",
+    "EXTRACT(HOUR FROM created_at AT TIME ZONE CONCAT('P', 'ST'))": "no time zone 'PST'",
+    "FORMAT_TIMESTAMP('%F %T', created_at, 'CST')": "no time zone 'CST'",
+    "TIMESTAMP_TRUNC(created_at, DAY, 'AST')": "no time zone 'AST'",
+    "TIMESTAMP '2026-11-01 12:00:00 BST'": "no time zone 'BST'",
+    "created_at < '2026-11-01 12:00:00 JST'": "no time zone 'JST'",
+    "created_at IN UNNEST(['2026-11-01 12:00:00 JST'])": "no time zone 'JST'",
+    "CAST(CONCAT('2026-11-01 12:00:00', ' BST') AS TIMESTAMP)": "no time zone 'BST'",
+    "PARSE_TIMESTAMP('%Y-%m-%d %H:%M:%S %Z', '2026-11-01 12:00:00 BST')": "no time zone 'BST'",
+    "PARSE_DATE('%Y-%m-%d %z', '2026-11-01 +0530')": "an element of PARSE_TIMESTAMP only",
 }
 
 
@@ -127,6 +150,38 @@ def test_a_time_zone_that_googlesql_refuses_is_refused(file, judge, expression):
 )
 def test_a_parameter_that_is_text_is_read_with_its_time_zone(file, expression, value, expected):
     assert file.query(f"SELECT {expression} AS v FROM {ROW}", {"t": value}).rows == [(expected,)]
+
+
+@pytest.mark.duckdb
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("EXTRACT(HOUR FROM created_at AT TIME ZONE @t)", "BST"),
+        ("STRING(created_at, @t)", "UTC+5:30"),
+        ("TIMESTAMP(@t)", "2026-11-01 12:00:00 BST"),
+        ("created_at < @t", "2026-11-01 12:00:00 BST"),
+        ("created_at IN UNNEST(@t)", ["2026-11-01 12:00:00 BST"]),
+    ],
+)
+def test_a_time_zone_in_a_parameter_has_a_name_of_the_tz_database(file, expression, value):
+    with pytest.raises(InvalidInput, match=r"no time zone '(BST|UTC\+5:30)'"):
+        file.query(f"SELECT {expression} AS v FROM {ROW}", {"t": value})
+
+
+@pytest.mark.duckdb
+def test_duckdbs_own_abbreviations_are_no_time_zones(file):
+    import zoneinfo
+
+    import duckdb
+
+    names = {name for (name,) in duckdb.sql("SELECT name FROM pg_timezone_names()").fetchall()}
+    known = names & zoneinfo.available_timezones()
+    listed = ", ".join(f"STRUCT({name!r} AS name)" for name in sorted(names))
+    sql = f"SELECT name, SAFE.TIMESTAMP('2026-11-01', name) IS NOT NULL AS taken FROM UNNEST([{listed}])"
+    taken = {name for name, is_taken in file.query(sql).rows if is_taken}
+    assert len(known) > 500
+    assert known <= taken
+    assert {name for name in taken - known if "/" not in name} == set()
 
 
 @pytest.mark.duckdb

@@ -27,7 +27,7 @@ TEXT: list[tuple[str, Any]] = [
     ("TO_CODE_POINTS('foo')", [102, 111, 111]),
     ("CONCAT('T.P.', ' ', 'Bar')", "T.P. Bar"),
     ("CONCAT('Summer', CAST(NULL AS STRING))", None),
-    ("'a' || NULL", None),
+    ("'a' || NULL", "REFUSED"),
     ("CONTAINS_SUBSTR('the Blue house', 'blue')", True),
     ("ENDS_WITH('apple', 'e')", True),
     ("STARTS_WITH('bar', 'b')", True),

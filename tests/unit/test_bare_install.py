@@ -120,7 +120,7 @@ FAILING = {
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
     r"ledger\.(stores\.bigquery\.(append|ingest|store)"
-    r"|warehouse\.(arrow_rows|statement|syntax|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(aggregates|dialect|forms|functions|grammar|instants|json_values|kinds|names|rules|scopes|subscripts|times"
+    r"|warehouse\.(arrow_rows|statement|syntax|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(aggregates|argument_types|datetimes|dialect|forms|functions|grammar|instants|json_values|kinds|names|pivots|rules|scopes|subscripts|times"
     r"|translations|zones))"
     r"|cli\.doctor\.deep\.(examination|scratch|statements|streams|values)"
     r"|testing(\.\w+)?)"

@@ -50,7 +50,7 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         "SAFE_NEGATE": "of the smallest INT64 is a number beyond 64 bits",
         **dict.fromkeys(("GREATEST", "LEAST"), "NaN is above every number"),
         "DIV": "for INT64; a NUMERIC quotient keeps its fraction",
-        "CAST": "without FORMAT and BIGNUMERIC; DATETIME values are read as TIMESTAMPs in UTC",
+        "CAST": "without FORMAT and BIGNUMERIC",
         "SAFE_CAST": "as CAST",
     }
     | _named(
@@ -87,7 +87,7 @@ COVERAGE: Mapping[str, Mapping[str, str]] = {
         "PARSE_DATE": "a literal format",
         "PARSE_DATETIME": "a literal format",
         "PARSE_TIME": "a literal format",
-        "PARSE_TIMESTAMP": "a literal format",
+        "PARSE_TIMESTAMP": "a literal format; %Z at its end",
     }
     | _named(
         "DATE_BUCKET DATETIME_BUCKET TIMESTAMP_BUCKET JUSTIFY_DAYS JUSTIFY_INTERVAL RANGE RANGE_OVERLAPS",

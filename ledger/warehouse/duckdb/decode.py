@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -35,7 +35,7 @@ def googlesql_type(kind: DuckDBPyType) -> str:
         return "JSON"
     if kind.id in ("list", "array"):
         return f"ARRAY<{googlesql_type(_element(kind))}>"
-    if kind.id == "struct":
+    if kind.id in ("struct", "tuple"):
         return f"STRUCT<{', '.join(f'{name} {googlesql_type(inner)}' for name, inner in _fields(kind))}>"
     if kind.id == "decimal":
         return "NUMERIC" if cast("int", dict(kind.children)["scale"]) <= 9 else "BIGNUMERIC"
@@ -47,18 +47,28 @@ def _element(kind: DuckDBPyType) -> DuckDBPyType:
 
 
 def _fields(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+    """Return the names and types of a STRUCT's fields; one without a name is named as by BigQuery."""
+    fields = cast("list[tuple[str, DuckDBPyType]]", kind.children)
+    return [
+        (f"_field_{place + 1}" if name in ("", f"_{place}") else name, inner)
+        for place, (name, inner) in enumerate(fields)
+    ]
 
 
-def decode_rows(rows: list[tuple[Any, ...]], description: Sequence[Any]) -> list[tuple[Any, ...]]:
+def decode_rows(
+    rows: list[tuple[Any, ...]], description: Sequence[Any], civil: Set[int] = frozenset()
+) -> list[tuple[Any, ...]]:
     """Return the rows with JSON decoded and with timezone-aware times. NULL stays None.
 
     Args:
         rows: The rows of a result.
         description: The columns of the result, as in DB-API's ``Cursor.description``.
+        civil: Positions of columns whose times have no time zone.
     """
     decoders = [
-        (index, decode) for index, column in enumerate(description) if (decode := _decoder(column[1])) is not None
+        (index, decode)
+        for index, column in enumerate(description)
+        if index not in civil and (decode := _decoder(column[1])) is not None
     ]
     if not decoders:
         return rows
@@ -83,10 +93,19 @@ def _decoder(kind: DuckDBPyType) -> Decoder | None:
     if kind.id in ("list", "array"):
         item = _decoder(_element(kind))
         return None if item is None else lambda values: [None if it is None else item(it) for it in values]
-    if kind.id == "struct":
+    if kind.id in ("struct", "tuple"):
+        names = [name for name, _ in _fields(kind)]
         parts = {name: decode for name, inner in _fields(kind) if (decode := _decoder(inner)) is not None}
-        return (lambda value: _decode_struct(value, parts)) if parts else None
+        if names == [name for name, _ in kind.children]:
+            return (lambda value: _decode_struct(value, parts)) if parts else None
+        return lambda value: _decode_struct(_named(value, names), parts)
     return None
+
+
+def _named(value: dict[str, Any] | tuple[Any, ...], names: list[str]) -> dict[str, Any]:
+    """Return a STRUCT's value with other names; DuckDB gives a tuple if no field has a name."""
+    values = value.values() if isinstance(value, dict) else value
+    return dict(zip(names, values, strict=True))
 
 
 def _decode_struct(value: dict[str, Any], parts: dict[str, Decoder]) -> dict[str, Any]:

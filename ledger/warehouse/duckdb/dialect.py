@@ -18,12 +18,14 @@ from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import (
     aggregates,
+    argument_types,
     forms,
     functions,
     grammar,
     instants,
     json_values,
     names,
+    pivots,
     scopes,
     subscripts,
     times,
@@ -59,9 +61,12 @@ def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = froz
         names.check_names(sql, tree)
         grammar.check_parts(tree)
         instants.mark(tree, zoned)
+        scopes.struct_rows(tree)
     _name_columns(tree)
     try:
         return _render(tree, user=user)
+    except InvalidInput:  # a ValueError, too
+        raise
     except (sqlglot.errors.SqlglotError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
         raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
@@ -311,6 +316,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    pivots.pivots,
     scopes.aliases,
     json_values.json_values,
     translations.quoted_names,
@@ -323,6 +329,9 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.numeric_types,
     instants.texts,
     instants.equal_texts,
+    argument_types.sums,
+    argument_types.lengths,
+    argument_types.mixtures,
     translations.struct_comparisons,
     times.subtractions,
     aggregates.respected_nulls,

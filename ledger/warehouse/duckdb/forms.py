@@ -43,6 +43,16 @@ def _float(number: str) -> str:
 
 _FLOAT = _float(f"TRY_CAST({_TEXT} AS DOUBLE)")
 _NUMERIC = f"REGEXP_REPLACE(REGEXP_REPLACE({_TEXT}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
+#: ``years-months days hours:minutes:seconds``, each of the three with its own sign. A later step translates EXTRACT.
+_INTERVAL = (
+    f"LIST_EXTRACT(LIST_TRANSFORM([TRY_CAST({_TEXT} AS INTERVAL)], lambda i: "
+    "CASE WHEN EXTRACT(YEAR FROM i) < 0 OR EXTRACT(MONTH FROM i) < 0 THEN '-' ELSE '' END || "
+    "PRINTF('%d-%d %d ', ABS(EXTRACT(YEAR FROM i)), ABS(EXTRACT(MONTH FROM i)), EXTRACT(DAY FROM i)) || "
+    "CASE WHEN EXTRACT(HOUR FROM i) < 0 OR EXTRACT(MINUTE FROM i) < 0 OR EXTRACT(SECOND FROM i) < 0 "
+    "OR EXTRACT(MICROSECOND FROM i) < 0 THEN '-' ELSE '' END || "
+    "PRINTF('%d:%d:%d', ABS(EXTRACT(HOUR FROM i)), ABS(EXTRACT(MINUTE FROM i)), ABS(EXTRACT(SECOND FROM i))) || "
+    "REGEXP_REPLACE(PRINTF('.%06d', ABS(EXTRACT(MICROSECOND FROM i))), '(\\.000000|000)$', '')), 1)"
+)
 _IS_NUMERIC = "TYPEOF(_1) LIKE 'DECIMAL%' AND TYPEOF(_1) NOT LIKE '%]'"
 _IS_NESTED = "(TYPEOF(_1) LIKE 'STRUCT%' OR TYPEOF(_1) LIKE '%]' OR TYPEOF(_1) LIKE 'MAP%')"
 _AS_STRING = (
@@ -50,7 +60,7 @@ _AS_STRING = (
     f"WHEN 'TIME' THEN {_CLOCK} WHEN 'DOUBLE' THEN {_FLOAT} WHEN 'FLOAT' THEN {_FLOAT} "
     f"WHEN 'BLOB' THEN DECODE(TRY_CAST({_TEXT} AS BLOB)) "
     "WHEN 'JSON' THEN ERROR('JSON cannot be cast to STRING; use STRING, LAX_STRING or TO_JSON_STRING') "
-    "WHEN 'INTERVAL' THEN ERROR('Over DuckDB, an INTERVAL has no text; use EXTRACT') "
+    f"WHEN 'INTERVAL' THEN {_INTERVAL} "
     f"ELSE CASE WHEN {_IS_NUMERIC} THEN {_NUMERIC} WHEN {_IS_NESTED} "
     f"THEN ERROR('An ARRAY or STRUCT cannot be cast to STRING; use TO_JSON_STRING') ELSE {_TEXT} END END"
 )
@@ -116,7 +126,12 @@ def strings(tree: exp.Expr) -> None:
         if call.args.get("zone") is None:
             call.replace(fill(_STRING.replace("zone", _zone(kinds, call.this, "'+00'")), call.this, large=0))
     for joined in innermost_first(tree, exp.Concat, exp.DPipe):
-        for operand in joined.expressions or [joined.this, joined.expression]:
+        operands = joined.expressions or [joined.this, joined.expression]
+        if any(_is_null(it) for it in operands):  # DuckDB would give an INTEGER
+            of_bytes = any(isinstance(it, exp.ByteString) for it in operands)
+            joined.replace(fill(f"CAST(NULL AS {'BLOB' if of_bytes else 'VARCHAR'})"))
+            continue
+        for operand in operands:
             if kinds.is_instant(operand) or (isinstance(operand, exp.Literal) and not operand.is_string):
                 operand.replace(fill(_AS_STRING.replace("zone", _zone(kinds, operand, "'+00'")), operand, large=0))
             elif not isinstance(operand, exp.Literal | exp.DPipe | exp.Concat):
@@ -199,6 +214,11 @@ def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
             fields = [exp.alias_(known(exp.column(it.name, alias), it.type), it.name) for it in columns[name]]
             found[alias.lower()] = exp.Struct(expressions=fields)
     return found
+
+
+def _is_null(value: exp.Expr) -> bool:
+    value = value.unnest()
+    return isinstance(value.this if isinstance(value, exp.Cast) else value, exp.Null)
 
 
 def _zone(kinds: Kinds, value: exp.Expr, zone: str) -> str:

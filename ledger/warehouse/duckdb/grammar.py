@@ -41,6 +41,17 @@ _STATEMENTS = """
     ALTER BEGIN CALL CREATE DELETE DROP EXECUTE EXPORT GRANT INSERT LOAD MERGE REVOKE ROLLBACK TRUNCATE UPDATE
 """
 _WORDS = _TYPES | {*_CLAUSES.split(), *_STATEMENTS.split(), "GROUP BY", "ORDER BY", "PARTITION BY", "GROUPING SETS"}
+#: Words that are no names unless they are quoted, save those that begin a type.
+_RESERVED_WORDS = """
+    ALL AND ANY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE CROSS CUBE CURRENT DEFAULT
+    DEFINE DESC DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS EXTRACT FALSE FETCH FOLLOWING FOR FROM FULL GROUP
+    GROUPING GROUPS HASH HAVING IF IGNORE IN INNER INTERSECT INTO IS JOIN LATERAL LEFT LIKE LIMIT LOOKUP MERGE NATURAL
+    NEW NO NOT NULL NULLS ON OR ORDER OUTER OVER PARTITION PRECEDING QUALIFY RECURSIVE RESPECT RIGHT ROLLUP ROWS SELECT
+    SET SOME TABLESAMPLE THEN TO TREAT TRUE UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split()) | {"GROUP BY", "ORDER BY", "PARTITION BY", "GROUPING SETS"}
+#: Reserved words with which a type begins. STRUCT also follows SELECT AS.
+_RESERVED_TYPES = ("ARRAY", "RANGE", "STRUCT")
 #: Symbols and words that do not follow each other in GoogleSQL.
 _NO_PAIRS = {("IN", "["), ("*", "LIKE"), ("TIMESTAMP", "WITH"), ("TIME", "WITH"), (")", "IGNORE"), (")", "RESPECT")}
 _NO_PAIRS |= {("*", "EXCLUDE"), ("*", "RENAME"), ("(", "VALUES")}
@@ -205,6 +216,17 @@ def _check_symbols(sql: str) -> None:
         if before == "(" and text.upper() == "FROM" and "|>" not in words:
             raise InvalidInput(f"A query begins with SELECT or WITH, not FROM ({place(sql, token.start)}).")  # noqa: S608
         of_interval = before == "INTERVAL" and token.token_type == TokenType.STRING and after not in rules.DATE_PARTS
+        if before == "FOR" and text.upper() in ("SYSTEM_TIME", "SYSTEM"):
+            raise InvalidInput(
+                f"FOR SYSTEM_TIME is not answered over a DuckDB file ({place(sql, token.start)}); the view "
+                "session_versions has the state at every version, and session_state_at the values at a time."
+            )
+        is_type = (
+            text.upper() in _RESERVED_TYPES and after != "<" and words[index - 1] not in ("SELECT", "ALL", "DISTINCT")
+        )
+        if before == "AS" and (is_type or text.upper() in _RESERVED):
+            where = place(sql, token.start)
+            raise InvalidInput(f"{text} is a reserved word of GoogleSQL ({where}); write the name as `{text}`.")
         of_limit = text == "," and index > 1 and words[index - 1] == "LIMIT" and words[index - 2] != "."
         if (
             (before, text.upper()) in _NO_PAIRS

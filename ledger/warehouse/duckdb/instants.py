@@ -241,7 +241,7 @@ def _zone(match: re.Match[str]) -> str:
 
 def _instant(text: exp.Expr) -> exp.Expr:
     if isinstance(text.parent, exp.Unnest):  # a parameter with a list
-        return fill("CAST(CAST(_1 AS TIMESTAMPTZ[]) AS TIMESTAMP[])", text)
+        return fill(f"LIST_TRANSFORM(_1, lambda t: {TEMPLATES['TIMESTAMP/1'].replace('_1', 't')})", text)
     plain = text.unnest()
     value = exp.Literal.string(plain.name) if isinstance(plain, exp.RawString) else plain.copy()
     return exp.Cast(this=value, to=exp.DataType(this=exp.DType.TIMESTAMPTZ))

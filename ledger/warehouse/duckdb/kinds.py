@@ -45,10 +45,12 @@ class Kinds:
 
     Args:
         tree: The statement. While a ``Kinds`` is in use, expressions may be replaced by others of the same kinds.
+        apart: Names of which nothing is known, though aliases have them, because columns have them, too.
     """
 
-    def __init__(self, tree: exp.Expr) -> None:
+    def __init__(self, tree: exp.Expr, apart: frozenset[str] = frozenset()) -> None:
         self._tree = tree
+        self._apart = apart
 
     def is_instant(self, value: exp.Expr, seen: frozenset[str] = frozenset()) -> bool:
         """Return True if an expression is known to be a TIMESTAMP, for example a column such as created_at or a cast.
@@ -94,7 +96,18 @@ class Kinds:
         if isinstance(value, exp.Cast):
             return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
         if isinstance(value, exp.Anonymous):
-            return value.name.upper() == "CURRENT_DATETIME"
+            extreme = value.name.upper() in ("GREATEST", "LEAST") and bool(value.expressions)
+            return value.name.upper() == "CURRENT_DATETIME" or (
+                extreme and self.is_datetime(value.expressions[0], seen)
+            )
+        if isinstance(value, exp.Extract):
+            return value.name.upper() == "DATETIME"
+        if isinstance(value, exp.If | exp.Case):
+            results = [it.args["true"] for it in value.args.get("ifs", [value])]
+            results += [it for it in (value.args.get("false"), value.args.get("default")) if it is not None]
+            return any(self.is_datetime(it, seen) for it in results)
+        if isinstance(value, exp.SafeFunc):
+            return self.is_datetime(value.this, seen)
         if isinstance(value, exp.Add | exp.Sub) and isinstance(value.expression.unnest(), exp.Interval):
             return self.is_datetime(value.this, seen) or self.is_date(value.this, seen)
         if isinstance(value, _OF_EITHER):
@@ -116,6 +129,8 @@ class Kinds:
         if isinstance(value, exp.Column) and self._is_plain(value):
             name, values = value.name.lower(), self._values(value)
             return name not in seen and bool(values) and all(self.is_date(it, seen | {name}) for it in values)
+        if isinstance(value, exp.DateAdd | exp.DateSub | exp.DateTrunc):
+            return self.is_date(value.this, seen)
         return isinstance(value, exp.Date | exp.CurrentDate | exp.StrToDate | exp.LastDay)
 
     def _is_instant_column(self, column: exp.Column, seen: frozenset[str]) -> bool:
@@ -138,7 +153,8 @@ class Kinds:
 
     def _values(self, column: exp.Column) -> list[exp.Expr]:
         """Return what the column's name is an alias of, anywhere in the statement."""
-        return [it.this for it in self._names[0].get(column.name.lower(), ())]
+        name = column.name.lower()
+        return [] if name in self._apart else [it.this for it in self._names[0].get(name, ())]
 
     @cached_property
     def _names(self) -> tuple[dict[str, list[exp.Alias]], set[str]]:

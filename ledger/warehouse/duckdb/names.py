@@ -33,7 +33,7 @@ _TYPES = {
     "BOOLEAN": "BOOL",
     "BLOB": "BYTES",
 }
-_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"|Column "([^"]+)" in EXCLUDE list')
 _NOT_FOUND = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_MATCH = re.compile(r"(?:argument types '|function call \")([^(']+)\(([^)]*)\)")
 _ZONE = re.compile(r"Unknown TimeZone '([^']*)'")
@@ -105,7 +105,8 @@ def describe(error: Exception, tree: exp.Query) -> InvalidInput:
     if (match := _NOT_FOUND.search(text)) is not None:
         return unknown("table or alias", match[1], [node.alias_or_name for node in tree.find_all(exp.Table)])
     if (match := _COLUMN.search(text)) is not None:
-        return unknown("column", match[1], _columns(tree))
+        missed = match[1] or match[2]
+        return unknown("column", missed, [it for it in _columns(tree) if it.lower() != missed.lower()])
     if (match := _NO_MATCH.search(text)) is not None:
         called = match[1].upper()
         written = f"{called}(" in tree.sql(dialect="bigquery").upper() if called[0].isalpha() else len(called) == 1

@@ -5,6 +5,7 @@ Source: BigQuery's reference of query syntax, navigation functions, window funct
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from sqlglot import Token, TokenType, exp
@@ -13,7 +14,8 @@ from ledger.errors import InvalidInput
 from ledger.warehouse.syntax import place
 
 _CLAUSES = ("WHERE", "GROUP BY", "HAVING", "QUALIFY", "WINDOW", "ORDER BY", "LIMIT")
-_STARTS = ("SELECT", "UNION", "INTERSECT", "EXCEPT")
+_SETS = ("UNION", "INTERSECT", "EXCEPT")
+_STARTS = ("SELECT", *_SETS)
 #: Parts of a time of day.
 CLOCK_PARTS = frozenset(["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"])
 _PARTS_OF_DAYS = CLOCK_PARTS | {"DAY"}
@@ -23,6 +25,9 @@ _OF_PARTS = tuple(f"{kind}_{name}" for kind in ("DATE", "DATETIME", "TIMESTAMP",
 _OF_PATHS = frozenset(
     f"JSON_{name}" for name in ("VALUE", "QUERY", "VALUE_ARRAY", "QUERY_ARRAY", "EXTRACT", "EXTRACT_ARRAY")
 ) | {"JSON_EXTRACT_SCALAR", "JSON_EXTRACT_STRING_ARRAY"}
+#: A name in brackets, which only the paths of JSON_EXTRACT and its like have.
+_QUOTED = re.compile(r"""\[\s*['"](.*?)['"]\s*\]""")
+_DIFFERENCES = (exp.DateDiff, exp.DatetimeDiff, exp.TimestampDiff, exp.TimeDiff)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 _ORDERED = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile, exp.Lag, exp.Lead, exp.FirstValue)
 _PERCENTILES = (exp.PercentileCont, exp.PercentileDisc)
@@ -38,18 +43,28 @@ def check_words(sql: str, tokens: Sequence[Token]) -> None:
     """
     clauses = [""]
     calls = [""]
+    operators = [""]
     texts = [token.text.upper() if token.token_type != TokenType.STRING else "'" for token in tokens] + ["", ""]
     for index, token in enumerate(tokens):
         text, before = texts[index], texts[index - 1] if index else ""
         where = f"({place(sql, token.start)})"
         if text in ("(", "["):
             clauses.append("")
+            operators.append("")
             calls.append(before if text == "(" else "")
         elif text in (")", "]") and len(clauses) > 1:
             clauses.pop()
             calls.pop()
+            operators.pop()
         elif before != "." and (text in _STARTS or text == "FROM"):
             clauses[-1] = text
+            if text in _SETS and texts[index + 1] in ("ALL", "DISTINCT"):
+                operator = f"{text} {texts[index + 1]}"
+                if operators[-1] not in ("", operator):
+                    raise InvalidInput(
+                        f"{operators[-1]} and {operator} need parentheses {where}: a {operator} (b ...)."
+                    )
+                operators[-1] = operator
         elif before != "." and text in _CLAUSES and token.token_type.name.replace("_", " ") == text:
             if before == "," and clauses[-1] != "SELECT":
                 raise InvalidInput(f"A comma before {text} is not GoogleSQL {where}; remove it.")
@@ -68,6 +83,8 @@ def _check_argument(call: str, token: Token, where: str) -> None:
         raise InvalidInput(f"{call} takes {token.text.upper()} without quotes {where}.")
     if call in _OF_PATHS and not token.text.startswith("$"):
         raise InvalidInput(f"A JSON path begins with $ {where}; write '$.{token.text}'.")
+    if call in _OF_PATHS and not call.startswith("JSON_EXTRACT") and (quoted := _QUOTED.search(token.text)):
+        raise InvalidInput(f'The path of {call} has no {quoted[0]} {where}; write $."{quoted[1]}".')
 
 
 def problems(node: exp.Expr) -> Iterator[str]:
@@ -117,6 +134,12 @@ def problems(node: exp.Expr) -> Iterator[str]:
         part = node.this
         if not isinstance(part, exp.WeekStart) and not (isinstance(part, exp.Var) and part.name.upper() in _EXTRACTED):
             yield f"EXTRACT has no part {part.name or 'such as this'}; it has {', '.join(sorted(_EXTRACTED))}"
+    elif isinstance(node, _DIFFERENCES) and node.args.get("unit") is None:
+        name = node.sql_names()[-1]
+        yield f"{name} takes a part of a date or time; write {name}(a, b, {'HOUR' if 'TIME' in name else 'DAY'})"
+    elif isinstance(node, exp.DPipe):
+        if any(isinstance(it.unnest(), exp.Null) for it in (node.this, node.expression)):
+            yield "An operand of || is not NULL"
     elif isinstance(node, exp.TimestampAdd | exp.TimestampSub | exp.TimestampDiff):
         yield from _wrong_unit(node, _PARTS_OF_DAYS)
     elif isinstance(node, exp.JSONPathSubscript):

@@ -16,6 +16,8 @@ from ledger.errors import InvalidInput
 #: Beginning of the names of columns to which BigQuery gives no name; an answer has ``f0_``, ``f1_`` ... instead.
 UNNAMED = "(unnamed) "
 _SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
+#: Name of the rows of a subquery that are values.
+_ROW = "_row"
 _VOLATILE = (exp.Rand, exp.Uuid)
 
 
@@ -32,6 +34,36 @@ def aliases(tree: exp.Expr) -> None:
             for clause in ("having", "qualify", "order"):
                 if (part := select.args.get(clause)) is not None:
                     _substitute(select, part, values)
+
+
+def struct_rows(tree: exp.Expr) -> None:
+    """Make the fields of ``SELECT AS STRUCT`` columns, where a query is a table or the whole statement.
+
+    So does ``SELECT AS VALUE STRUCT(...)``. Elsewhere, as in ``ARRAY(SELECT AS STRUCT ...)``, the result is one value,
+    for which ``*`` needs a row of a subquery, because DuckDB makes no STRUCT of it.
+    """
+    for select in [it for it in tree.find_all(exp.Select) if it.args.get("kind")]:
+        value, is_struct = select.selects[0].unalias().unnest(), select.args["kind"].upper() == "STRUCT"
+        if is_struct and _is_table(select):
+            select.set("kind", None)
+        elif is_struct and any(it.is_star for it in select.selects):
+            rows = select.copy()
+            rows.set("kind", None)
+            select.replace(exp.select(exp.column(_ROW)).from_(rows.subquery(_ROW)))
+        elif isinstance(value, exp.Struct) and _is_table(select):
+            fields = [
+                exp.alias_(it.expression, it.this, quoted=True) if isinstance(it, exp.PropertyEQ) else it
+                for it in value.expressions
+            ]
+            select.set("expressions", fields)
+            select.set("kind", None)
+
+
+def _is_table(query: exp.Expr) -> bool:
+    parent = query.parent
+    while isinstance(parent, exp.SetOperation | exp.Subquery):
+        query, parent = parent, parent.parent
+    return parent is None or isinstance(parent, exp.CTE | exp.From | exp.Join)
 
 
 def zero_based_offsets(tree: exp.Expr) -> None:

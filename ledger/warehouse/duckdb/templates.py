@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ledger.warehouse.duckdb.zone_names import IN_TEXT, checked
+
 _BYTES_OR_TEXT = "CASE TYPEOF(_1) WHEN 'BLOB' THEN OCTET_LENGTH(CAST(_1 AS BLOB)) ELSE STRLEN(CAST(_1 AS VARCHAR)) END"
 _SPACE = "' ' || CHR(9) || CHR(10) || CHR(11) || CHR(12) || CHR(13) || CHR(133) || CHR(160) || CHR(8239) || CHR(12288)"
 #: The position of the nth match of a text, searched from a position.
@@ -26,6 +28,7 @@ _INSTR = (
 #: GoogleSQL counts a negative start from the end, and takes 0, and a start before the text, for the first character.
 _START = "CASE WHEN _2 >= 0 THEN GREATEST(_2, 1) WHEN _2 < 0 THEN GREATEST(LENGTH(_1) + _2 + 1, 1) END"
 _JSON_KINDS = "'BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE'"
+_ZONE = f"REGEXP_EXTRACT(CAST(_1 AS VARCHAR), '{IN_TEXT}', 1)"
 _ITEM = "JSON_EXTRACT_STRING(j, '$')"
 
 
@@ -115,7 +118,7 @@ TEMPLATES: Mapping[str, str] = {
     "GREATEST": "",  # any number of arguments: see translations.templates
     "LEAST": "",
     # times
-    "TIMESTAMP/1": "CAST(CAST(_1 AS TIMESTAMPTZ) AS TIMESTAMP)",
+    "TIMESTAMP/1": checked(_ZONE, "CAST(CAST(_1 AS TIMESTAMPTZ) AS TIMESTAMP)"),
     "TIMESTAMP_SECONDS": "MAKE_TIMESTAMP(CAST(_1 AS BIGINT) * 1000000)",
     "UNIX_SECONDS": "CAST(FLOOR(EPOCH_US(_1) / CAST(1000000 AS DOUBLE)) AS BIGINT)",
     "UNIX_MILLIS": "CAST(FLOOR(EPOCH_US(_1) / CAST(1000 AS DOUBLE)) AS BIGINT)",

@@ -42,6 +42,9 @@ _COMPUTED = {
 _IN_UTC = {"s": "CAST(CAST(FLOOR(EPOCH_US(_1) / CAST(1000000 AS DOUBLE)) AS BIGINT) AS VARCHAR)", "Z": "'UTC'"}
 _IN_UTC |= {"z": "'+0000'", "Ez": "'+00:00'"}
 _KINDS = (exp.TsOrDsToTimestamp, exp.TsOrDsToDate, exp.TsOrDsToTime, exp.TsOrDsToDatetime)
+#: Elements of a time zone, and a format that ends with that of its name.
+_ZONED = re.compile(r"(?<!%)(?:%%)*(%(?:E?z|Z))")
+_ENDS_WITH_NAME = re.compile(r"((?:[^%]|%.)*?)\s*%Z\s*", re.DOTALL)
 _DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 
@@ -111,20 +114,28 @@ def parsed_times(tree: exp.Expr) -> None:
         pattern, zone = call.args.get("format"), call.args.get("zone")
         if not isinstance(pattern, exp.Literal):
             raise InvalidInput("Over DuckDB, a PARSE_ function needs a literal format.")
-        formats = [_ELEMENT.sub(_parsed_element, pattern.this)]
-        if "%E*S" in pattern.this:
+        written, text = pattern.this, call.this
+        if not isinstance(call, exp.StrToTime) and (element := _ZONED.search(written)) is not None:
+            raise InvalidInput(f"{element[1]} is an element of PARSE_TIMESTAMP only, whose values have time zones.")
+        if (named := _ENDS_WITH_NAME.fullmatch(written)) is not None:
+            written, zone = named[1], fill("REGEXP_EXTRACT(_1, '([A-Za-z][^\\s:]*)\\s*$', 1)", text)
+            text = fill("REGEXP_REPLACE(_1, '\\s*[A-Za-z][^\\s:]*\\s*$', '')", text)
+        formats = [_ELEMENT.sub(_parsed_element, written)]
+        if "%E*S" in written:
             formats = [formats[0].replace("%E*S", "%S.%f"), formats[0].replace("%E*S", "%S")]
         listed = exp.Array(expressions=[exp.Literal.string(f"%Y {each}") for each in formats])
         template = f"CAST(CAST(STRPTIME('1970 ' || _1, _2) AS TIMESTAMP) AS {targets[type(call)]})"
-        parsed = fill(template, call.this, listed)
-        call.replace(zones.instant(parsed, zone) if zone is not None and "%z" not in pattern.this else parsed)
+        parsed = fill(template, text, listed)
+        call.replace(zones.instant(parsed, zone) if zone is not None and not _ZONED.search(written) else parsed)
 
 
 def _parsed_element(match: re.Match[str]) -> str:
     letter = match[1]
     if letter == "E*S":
         return match[0]
-    parsed = {"-d": "%-d", "e": "%-d", "Ez": "%z", "z": "%z", "Z": "%Z", "P": "%p", "k": "%-H", "l": "%-I"} | _SAME
+    if letter == "Z":
+        raise InvalidInput("Over DuckDB, the format element %Z is parsed at the end of a format only.")
+    parsed = {"-d": "%-d", "e": "%-d", "Ez": "%z", "z": "%z", "P": "%p", "k": "%-H", "l": "%-I"} | _SAME
     if letter not in parsed:
         raise InvalidInput(f"Over DuckDB, the format element %{letter} is not parsed; leave it out.")
     return parsed[letter]

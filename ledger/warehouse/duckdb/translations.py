@@ -76,8 +76,8 @@ def formatted(tree: exp.Expr) -> None:
         pattern = call.this
         if not isinstance(pattern, exp.Literal) or any(match[0] == "%" for match in _FORMAT.finditer(pattern.this)):
             raise InvalidInput(
-                "Over DuckDB, FORMAT needs a literal format with %d, %i, %s, %f, %e, %g, %x, %o or %%; for other "
-                "values use CAST(... AS STRING) with %s."
+                "Over DuckDB, FORMAT needs a literal format with %d, %i, %s, %f, %e, %g, %x, %X, %o or %%; for "
+                "other values use CAST(... AS STRING) with %s."
             )
         letters = [match[1] for match in _FORMAT.finditer(pattern.this) if match[1]]
         if len(letters) != len(call.expressions):

@@ -136,7 +136,7 @@ class DuckDBWarehouse:
         translated = query_to_duckdb(sql, user=user, zoned=zoned)
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
-            return _run_query(connection, translated, values, sql)
+            return _run_query(connection, translated, values, sql, user=user)
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
@@ -243,7 +243,7 @@ def _create_objects(connection: Connection) -> None:
                     connection.execute(statement)
 
 
-def _run_query(connection: Connection, sql: str, values: dict[str, Any], source: str) -> Answer:
+def _run_query(connection: Connection, sql: str, values: dict[str, Any], source: str, *, user: bool) -> Answer:
     import duckdb
 
     from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
@@ -267,8 +267,14 @@ def _run_query(connection: Connection, sql: str, values: dict[str, Any], source:
     duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
         raise InvalidInput(f"The answer has several columns named {', '.join(duplicates)}; give each a name with AS.")
-    types = tuple(googlesql_type(column[1]) for column in description)
-    return Answer(columns, decode_rows(rows, description), types)
+    types = [googlesql_type(column[1]) for column in description]
+    civil: frozenset[int] = frozenset()
+    if user and "TIMESTAMP" in types:
+        from ledger.warehouse.duckdb.datetimes import datetime_columns
+
+        civil = frozenset(it for it in datetime_columns(source, columns) if types[it] == "TIMESTAMP")
+        types = ["DATETIME" if place in civil else kind for place, kind in enumerate(types)]
+    return Answer(columns, decode_rows(rows, description, civil), tuple(types))
 
 
 def _to_duckdb(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Translate GoogleSQL's time zones: the names that follow AT TIME ZONE and those that functions of times take.
 
-DuckDB knows zones by name only, so offsets such as ``+05:30`` are added to the time. The ledger's TIMESTAMPs have no
-zone in DuckDB and are in UTC.
+DuckDB knows zones by name only, so offsets such as ``+05:30`` are added to the time. It has more names than
+GoogleSQL; see ``zone_names``. The ledger's TIMESTAMPs have no zone in DuckDB and are in UTC.
 
 Source: BigQuery's reference of timestamp functions, "How time zones work with timestamp functions".
 """
@@ -18,15 +18,16 @@ from ledger.warehouse.duckdb.kinds import Kinds, known
 from ledger.warehouse.duckdb.rules import CLOCK_PARTS
 from ledger.warehouse.duckdb.templates import TEMPLATES
 from ledger.warehouse.duckdb.translations import fill
+from ledger.warehouse.duckdb.zone_names import NAME, checked
 
-_OFFSET = re.compile(r"([+-])(\d{1,2})(?::(\d\d))?")
+_OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2})(?::(\d\d))?")
 
 
 def local(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
     """Return the civil time of a TIMESTAMP in a time zone."""
     if (minutes := _minutes(zone)) is not None:
         return fill("CAST(_1 AS TIMESTAMP)" if minutes == 0 else f"_1 + TO_MINUTES({minutes})", value)
-    return fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", value, zone)
+    return fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", _if_named(value, zone), zone)
 
 
 def instant(civil: exp.Expr, zone: exp.Expr) -> exp.Expr:
@@ -42,7 +43,15 @@ def instant(civil: exp.Expr, zone: exp.Expr) -> exp.Expr:
     before = f"({second} - TO_HOURS(24))"
     first = f"(_1 - (TIMEZONE(_2, TIMEZONE('UTC', {before})) - {before}))"
     template = f"CASE WHEN TIMEZONE(_2, TIMEZONE('UTC', {first})) = _1 THEN {first} ELSE {second} END"
-    return known(fill(template, civil, zone, large=3), "TIMESTAMP")
+    return known(fill(template, _if_named(civil, zone), zone, large=3), "TIMESTAMP")
+
+
+def _if_named(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    """Return a value to which a time zone is applied; it fails if GoogleSQL has no zone of that name."""
+    bare = zone.unnest()
+    if isinstance(bare, exp.Literal) and re.fullmatch(NAME, bare.name):
+        return value
+    return fill(checked("_2", "_1"), value, zone)
 
 
 def zoned_calls(tree: exp.Expr) -> None:
