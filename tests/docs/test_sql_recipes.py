@@ -44,9 +44,17 @@ def test_the_answers_are_those_of_the_page(folder: Path) -> None:
             assert [line.rstrip() for line in done.stdout.splitlines()] == answer.splitlines(), statement
 
 
-@pytest.mark.parametrize("statement", ["SELECT * FROM scores", "SELECT * FROM tag", "SELECT tags FROM sessions"])
+def test_the_statements_of_the_page_on_analytics_run(folder: Path) -> None:
+    statements = [text for kind, text in blocks_of(PAGE.with_name("analytics.md")) if kind == "sql"]
+    with SessionLedger.open(f"sqlite:///{folder}/recipes.db") as ledger:
+        tools, sessions = map(ledger.sql, statements)
+    assert tools.rows == [("sql", 5, 1, 3)]
+    assert sessions.rows == []  # none was created on that day
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM attributes", "SELECT * FROM tag", "SELECT tags FROM sessions"])
 def test_a_field_without_a_view_or_column_is_named_with_where_it_is(statement: str, folder: Path) -> None:
-    field = "score" if "score" in statement else "tag"
+    field = "attribute" if "attribute" in statement else "tag"
     with (
         SessionLedger.open(f"sqlite:///{folder}/recipes.db") as ledger,
         pytest.raises(InvalidInput, match=f"are rows of session_fields, with field = '{field}'; docs/sql-recipes"),
