@@ -169,13 +169,11 @@ def struct_comparisons(tree: exp.Expr) -> None:
         compared = [node.this, node.expression, *(it.this for it in node.args.get("ifs") or [] if node.this)]
         if any(isinstance(it, exp.Expr) and _is_struct(it) for it in compared):
             raise InvalidInput(_NO_STRUCT)
-    if tree.find(exp.Struct) or any(select.args.get("kind") for select in tree.find_all(exp.Select)):
+    if tree.find(exp.Struct, exp.Tuple) or any(select.args.get("kind") for select in tree.find_all(exp.Select)):
         for node in innermost_first(tree, exp.EQ, exp.NEQ, exp.In):
             if isinstance(node.this.unnest(), exp.Column | exp.Dot | exp.Bracket):
-                node.set(
-                    "this",
-                    fill(f"CASE WHEN TYPEOF(_1) LIKE 'STRUCT%' THEN ERROR('{_NO_STRUCT}') ELSE _1 END", node.this),
-                )
+                is_struct = "REGEXP_MATCHES(TYPEOF(_1), '^(STRUCT|TUPLE)')"
+                node.set("this", fill(f"CASE WHEN {is_struct} THEN ERROR('{_NO_STRUCT}') ELSE _1 END", node.this))
 
 
 def _listed(node: exp.In) -> list[exp.Expr] | None:
