@@ -57,8 +57,12 @@ def changes(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
     calls: list[str] = []
     for number in range(EVENTS_PER_SESSION - 4):
         share = rng.random()
-        if share < 0.36:
-            yield "message", f"m{number}", {"role": "assistant", "content": words(30)}
+        if share < 0.30:
+            yield "message", f"m{number}", {"role": rng.choice(("user", "assistant")), "content": words(30)}
+        elif share < 0.36:
+            tokens = {"input_tokens": rng.randrange(5000), "output_tokens": rng.randrange(500)}
+            model = {"model": rng.choice(("small", "large")), "cost_usd": rng.random(), "duration_ms": rng.random()}
+            yield "model_call", f"c{number}", {**model, **tokens}
         elif share < 0.48 or not calls:
             calls.append(f"call{number}")
             yield "tool_call", calls[-1], {"name": "sql", "description": words(8), "arguments": {"q": words(10)}}
@@ -90,7 +94,7 @@ def rows(sessions: int) -> Iterator[tuple[Any, ...]]:
             yield (
                 *(session_id, version, event_id, f"{field}.updated", field, key),
                 *(None if removed else orjson.dumps(value).decode(), int(removed), f"user{number % 500}", "agent"),
-                *(at, at, begun, 1, "store", digest, digest[:32], digest[::-1], digest),
+                *(at, at, begun, 1, "store", digest, digest[:32], digest[::-1], digest, None),
             )
 
 

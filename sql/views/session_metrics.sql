@@ -1,7 +1,7 @@
 -- session_metrics: what each session was like: how it ended, how long it took, what it used, one flat row each.
 --
 -- Grain:  (session_id).
--- Inputs: session_items, session_history.
+-- Inputs: session_items, session_events, session_fields.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/testing/activity.py (metrics)
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
@@ -60,33 +60,7 @@
 --   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_metrics` AS
 WITH
-  writes AS (
-    SELECT
-      created_at,
-      session_id,
-      user_id,
-      field,
-      key,
-      value,
-      version,
-      event_id,
-      occurred_at,
-      recorded_at,
-      superseded_by IS NULL AND NOT removed AS is_current,
-      NOT (
-        field IN ('expires_at', 'grant', 'child', 'lineage', 'score', 'tag', 'title')
-        OR (field = 'status' AND IFNULL(JSON_VALUE(value), '') NOT IN ('completed', 'failed'))
-      ) AS is_activity,
-      LAST_VALUE(
-        IF(field = 'status' AND JSON_VALUE(value) IN ('active', 'completed', 'failed'), JSON_VALUE(value), NULL)
-        IGNORE NULLS
-      ) OVER (
-        PARTITION BY created_at, session_id
-        ORDER BY version, event_id
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-      ) AS last_outcome
-    FROM `${project}.${dataset}.session_history`
-  ),
+  -- Duplicates of rows change none of these, so that the history with its windows is not needed.
   heads AS (
     SELECT
       created_at,
@@ -94,20 +68,30 @@ WITH
       ANY_VALUE(user_id) AS user_id,
       MAX(version) AS version,
       COUNT(DISTINCT event_id) AS event_count,
-      ANY_VALUE(IF(is_current AND field = 'status', JSON_VALUE(value), NULL)) AS status,
-      ANY_VALUE(last_outcome) AS last_outcome,
-      ANY_VALUE(
-        IF(is_current AND field = 'attribute' AND key = 'reward', SAFE_CAST(JSON_VALUE(value) AS FLOAT64), NULL)
-      ) AS reward,
-      ANY_VALUE(IF(is_current AND field = 'session_type', JSON_VALUE(value), NULL)) AS session_type,
-      ANY_VALUE(IF(is_current AND field = 'expires_at', JSON_VALUE(value), NULL)) AS expires_at,
       MIN(occurred_at) AS started_at,
-      MAX(IF(is_activity, occurred_at, NULL)) AS last_activity_at,
+      MAX(
+        IF(
+          field IN ('expires_at', 'grant', 'child', 'lineage', 'score', 'tag', 'title')
+          OR (field = 'status' AND IFNULL(JSON_VALUE(value), '') NOT IN ('completed', 'failed')),
+          NULL,
+          occurred_at
+        )
+      ) AS last_activity_at,
       MAX(recorded_at) AS updated_at
-    FROM writes
+    FROM `${project}.${dataset}.session_events`
     GROUP BY created_at, session_id
   ),
-  -- The head is an additional row, not joined, since a join might keep a filter from one side.
+  field_values AS (
+    SELECT created_at, session_id, field, JSON_VALUE(value) AS text
+    FROM `${project}.${dataset}.session_fields`
+    WHERE field IN ('status', 'session_type', 'expires_at') OR (field = 'attribute' AND key = 'reward')
+    UNION ALL
+    SELECT created_at, session_id, 'outcome' AS field, JSON_VALUE(value) AS text
+    FROM `${project}.${dataset}.session_events`
+    WHERE field = 'status' AND JSON_VALUE(value) IN ('active', 'completed', 'failed')
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version DESC, event_id DESC) = 1
+  ),
+  -- Heads and values are additional rows, not joined, since a join might keep a filter from one side.
   item_and_head_rows AS (
     SELECT
       created_at,
@@ -146,7 +130,7 @@ WITH
       user_id,
       'session' AS item_type,
       CAST(NULL AS STRING) AS name,
-      status,
+      CAST(NULL AS STRING) AS status,
       CAST(NULL AS BOOL) AS is_current,
       CAST(NULL AS BOOL) AS is_copy,
       CAST(NULL AS BOOL) AS is_error,
@@ -162,14 +146,45 @@ WITH
       CAST(NULL AS BOOL) AS is_cache_hit,
       version,
       event_count,
-      last_outcome,
-      reward,
-      session_type,
-      expires_at,
+      CAST(NULL AS STRING) AS last_outcome,
+      CAST(NULL AS FLOAT64) AS reward,
+      CAST(NULL AS STRING) AS session_type,
+      CAST(NULL AS STRING) AS expires_at,
       started_at,
       last_activity_at,
       updated_at
     FROM heads
+    UNION ALL
+    SELECT
+      created_at,
+      session_id,
+      CAST(NULL AS STRING) AS user_id,
+      'value' AS item_type,
+      CAST(NULL AS STRING) AS name,
+      IF(field = 'status', text, NULL) AS status,
+      CAST(NULL AS BOOL) AS is_current,
+      CAST(NULL AS BOOL) AS is_copy,
+      CAST(NULL AS BOOL) AS is_error,
+      CAST(NULL AS FLOAT64) AS duration_ms,
+      CAST(NULL AS INT64) AS retry_count,
+      CAST(NULL AS INT64) AS failure_count,
+      CAST(NULL AS INT64) AS token_count,
+      CAST(NULL AS INT64) AS input_token_count,
+      CAST(NULL AS INT64) AS output_token_count,
+      CAST(NULL AS INT64) AS cached_input_token_count,
+      CAST(NULL AS INT64) AS reasoning_token_count,
+      CAST(NULL AS FLOAT64) AS cost_usd,
+      CAST(NULL AS BOOL) AS is_cache_hit,
+      CAST(NULL AS INT64) AS version,
+      CAST(NULL AS INT64) AS event_count,
+      IF(field = 'outcome', text, NULL) AS last_outcome,
+      IF(field = 'attribute', SAFE_CAST(text AS FLOAT64), NULL) AS reward,
+      IF(field = 'session_type', text, NULL) AS session_type,
+      IF(field = 'expires_at', text, NULL) AS expires_at,
+      CAST(NULL AS TIMESTAMP) AS started_at,
+      CAST(NULL AS TIMESTAMP) AS last_activity_at,
+      CAST(NULL AS TIMESTAMP) AS updated_at
+    FROM field_values
   ),
   sums AS (
     SELECT
@@ -178,7 +193,7 @@ WITH
       ANY_VALUE(user_id) AS user_id,
       MAX(version) AS version,
       CAST(SUM(event_count) AS INT64) AS event_count,
-      ANY_VALUE(IF(item_type = 'session', status, NULL)) AS status,
+      ANY_VALUE(IF(item_type = 'value', status, NULL)) AS status,
       ANY_VALUE(last_outcome) AS last_outcome,
       ANY_VALUE(reward) AS reward,
       ANY_VALUE(session_type) AS session_type,
