@@ -65,8 +65,8 @@ WORDS = {
     " (max_ttl_hours)": "",
     "partition_expiration_days is ": "--partition-expiration-days is ",
     "record None or text": "record null or text",
-    "it must be text, a number, a boolean, bytes, a date, a time, a datetime, None, or a list of one of these": (
-        "it must be text, a JSON number, true, false or null, or an array of one of these"
+    "a number, a Decimal, a boolean, bytes, a date, a time, a datetime, None, or a list of one of these": (
+        "a JSON number, true, false or null, or an array of one of these"
     ),
     "is a list that contains None": "is an array that contains null",
 }

@@ -34,7 +34,7 @@ def _schemas() -> Mapping[str, Schema]:
         optional=("value",),
     )
     times = {"started_at": _TIME_OR_NULL, "finished_at": _TIME_OR_NULL}
-    times |= {"latency_ms": {"type": ["number", "null"]}, "retry_count": _WHOLE}
+    times |= {"latency_ms": {"type": ["number", "null"]}, "retry_count": _WHOLE, "failure_count": _WHOLE}
     status = {"type": "string", "enum": list(TOOL_STATUSES)}
     call = _object(
         "ToolCall",

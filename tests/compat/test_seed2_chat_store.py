@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from ledger import IdempotencyConflict, InvalidInput, SessionEnded
 from ledger.compat.chat_store import ChatSession, Message, SessionStore
-from ledger.testing import SetClock
+from ledger.testing import START, SetClock
 from support.chats import CANDIDATES, CandidateSet, said, selected
 from support.shell import Shell
 
@@ -302,8 +302,8 @@ def test_python_api_messages_of_another_program_are_read_whatever_they_hold(stor
     chat = store.get_session(session_id)
     assert chat is not None
     assert [(each.content, each.metadata, each.timestamp) for each in chat.messages] == [
-        ("a", {"metadata": "m"}, None),
-        ("b", {"timestamp": "soon", "n": 1}, None),
+        ("a", {"metadata": "m"}, START),
+        ("b", {"timestamp": "soon", "n": 1}, START),
     ]
 
 
