@@ -79,6 +79,10 @@ class Answer:
                 ) from error
         return pa.table(dict(zip(self.columns, columns, strict=True)))
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return ``to_arrow`` as an Arrow stream, which polars and others read: ``polars.DataFrame(answer)``."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame.
 

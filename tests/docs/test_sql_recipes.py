@@ -52,6 +52,15 @@ def test_the_statements_of_the_page_on_analytics_run(folder: Path) -> None:
     assert sessions.rows == []  # none was created on that day
 
 
+def test_the_program_of_the_page_on_analytics_prints_what_it_says(folder: Path) -> None:
+    (program,) = (text for kind, text in blocks_of(PAGE.with_name("analytics.md")) if kind == "python")
+    done = subprocess.run(
+        ["python", "-c", program], cwd=folder, env=environment_in(folder), capture_output=True, text=True, check=True
+    )
+    said = [line.partition("# ")[2] for line in program.splitlines() if "# " in line]
+    assert done.stdout.splitlines() == [*said[:-1], *said[-1].split(", ")]
+
+
 @pytest.mark.parametrize("statement", ["SELECT * FROM attributes", "SELECT * FROM tag", "SELECT tags FROM sessions"])
 def test_a_field_without_a_view_or_column_is_named_with_where_it_is(statement: str, folder: Path) -> None:
     field = "attribute" if "attribute" in statement else "tag"
