@@ -35,7 +35,7 @@ def test_every_view_and_function_shows_what_was_appended(
     for name, value in environment(emulator).items():
         monkeypatch.setenv(name, value)
     before = SetClock()
-    before.now -= timedelta(days=90)  # of every end that a history may hold
+    before.now -= timedelta(days=400)  # of every end that a history may hold
 
     @settings(
         max_examples=2 if strict else 4,

@@ -53,7 +53,7 @@ def _values(field: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(["pending", "running", "completed", "failed"])
     if field == "model_call":
         parts = {part: st.none() | (_text if kind is str else kind) for part, kind in MODEL_CALL_PARTS.items()}
-        return st.fixed_dictionaries({"model": _text}, optional=parts)
+        return st.fixed_dictionaries({"model": _text.filter(bool)}, optional=parts)
     if field == "query":
         parts = {"cache_hit": st.none() | st.booleans(), "execution_time_ms": st.none() | st.floats(-9, 1e6, width=32)}
         return st.fixed_dictionaries({"query_type": _text}, optional=parts)
@@ -83,7 +83,7 @@ MODEL_CALL_PARTS: dict[str, Any] = {
         ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"), st.integers(0, 2**63 - 1)
     ),
     **dict.fromkeys(
-        ("cost_usd", "duration_ms", "time_to_first_token_ms"), st.floats(-1e6, 1e6, width=32) | st.integers(-9, 9)
+        ("cost_usd", "duration_ms", "time_to_first_token_ms"), st.floats(0, 1e6, width=32) | st.integers(0, 9)
     ),
     **dict.fromkeys(("finish_reason", "message_id"), str),
 }
