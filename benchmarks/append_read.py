@@ -105,11 +105,12 @@ class Floor:
 
     def last_messages(self, session_id: str, count: int) -> list[Any]:
         rows = self.db.execute(
-            "SELECT s.key, e.value FROM session_state s JOIN session_events e ON e.seq = s.event_seq "
+            "SELECT s.key, e.value, e.actor, e.occurred_at, e.recorded_at "
+            "FROM session_state s JOIN session_events e ON e.seq = s.event_seq "
             "WHERE s.session_id = ? AND s.field = 'message' ORDER BY s.version DESC, s.key DESC LIMIT ?",
             (session_id, count),
         ).fetchall()
-        return [(key, orjson.loads(value)) for key, value in reversed(rows)]
+        return [(key, orjson.loads(value), *origin) for key, value, *origin in reversed(rows)]
 
 
 def median_us(call: Callable[[int], object], calls: int = CALLS) -> float:

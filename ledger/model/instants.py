@@ -42,7 +42,7 @@ def from_micros(micros: int) -> datetime:
         CorruptEvent: ``micros`` is no whole number, or outside the years 1 to 9999, so the store did not write it.
     """
     try:
-        return EPOCH + timedelta(microseconds=micros)
+        return EPOCH + timedelta(0, 0, micros)  # by position: that takes two thirds of the time
     except (TypeError, OverflowError) as error:
         raise CorruptEvent(f"A stored time, {micros!r:.50}, is not in microseconds since 1970 ({error}).") from error
 
