@@ -1,4 +1,4 @@
-"""The reference model of the views for dashboards: what happened in a session, computed from all of its events.
+"""The reference model of ``session_items`` and ``session_metrics``, computed from all events of a session.
 
 Each function is written for clarity, and shares nothing with the views but ``ledger.model.call_times``.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,7 +60,7 @@ def _row(kind: str, key: str, first: RecordedEvent) -> dict[str, Any]:
     """Return a row with the columns of the first event; of all others, the row has NULL or False."""
     columns = (
         *("name", "status", "provider", "error_type", "error_message", "duration_ms", "time_to_first_token_ms"),
-        *("retry_count", "failure_count", "token_count", *_TOKENS, "cost_usd", "is_cache_hit", "score"),
+        *("retry_count", "failure_count", "token_count", *TOKENS, "cost_usd", "is_cache_hit", "score"),
     )
     empty = dict.fromkeys(columns)
     return empty | {
@@ -200,20 +199,20 @@ def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
         "turn_count": roles["user"],
         **{f"{role}_message_count": roles[role] for role in ("assistant", "system", "tool")},
         "other_message_count": sum(n for role, n in roles.items() if role not in _ROLES),
-        "message_token_count": _sum(row["token_count"] for row in of_kind["message"]),
+        "message_token_count": total(row["token_count"] for row in of_kind["message"]),
         "tool_call_count": len(calls),
         **{f"{status}_tool_call_count": statuses[status] for status in ("pending", "running", "completed", "failed")},
         "tool_retry_count": sum(row["retry_count"] for row in calls),
         "tool_failure_count": sum(row["failure_count"] for row in calls),
-        "tool_latency_total_ms": _sum(row["duration_ms"] for row in calls),
+        "tool_latency_total_ms": total(row["duration_ms"] for row in calls),
         "tool_latency_max_ms": max(
             (row["duration_ms"] for row in calls if row["duration_ms"] is not None), default=None
         ),
         "model_call_count": len(made),
         "failed_model_call_count": sum(row["is_error"] for row in made),
-        "model_duration_total_ms": _sum(row["duration_ms"] for row in made),
-        **{name: _sum(row[name] for row in made) for name in _TOKENS},
-        "cost_usd": _sum(row["cost_usd"] for row in made),
+        "model_duration_total_ms": total(row["duration_ms"] for row in made),
+        **{name: total(row[name] for row in made) for name in TOKENS},
+        "cost_usd": total(row["cost_usd"] for row in made),
         "query_count": len(of_kind["query"]),
         "cache_hit_count": hits[True],
         "cache_hit_ratio": hits[True] / known if known else None,
@@ -226,127 +225,12 @@ def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
 
 _KINDS = ("message", "tool_call", "query")
 _ROLES = ("user", "assistant", "system", "tool")
-_TOKENS = ("input_token_count", "output_token_count", "cached_input_token_count", "reasoning_token_count")
+TOKENS = ("input_token_count", "output_token_count", "cached_input_token_count", "reasoning_token_count")
 
 
-def _sum(values: Iterable[Any]) -> Any:
+def total(values: Iterable[Any]) -> Any:
     """Return the sum of the values that are not None, exact for floats; None if there are none."""
     known = [value for value in values if value is not None]
     if not known:
         return None
     return math.fsum(known) if any(isinstance(value, float) for value in known) else sum(known)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The arguments of the table functions: midnights in UTC, and for activity the days to look back."""
-
-    first_day: datetime
-    next_day: datetime
-    lookback_days: int
-
-    def creates(self, created_at: datetime) -> bool:
-        """Return True if a session of this creation time is of the span."""
-        return self.first_day <= created_at < self.next_day
-
-    def reads(self, row: Mapping[str, Any]) -> bool:
-        """Return True if the functions of activity count an item."""
-        begun = self.first_day - timedelta(days=self.lookback_days) <= row["created_at"] < self.next_day
-        return begun and self.first_day <= row["recorded_at"] < self.next_day and not row["is_copy"]
-
-
-def by_day(rows: Iterable[Mapping[str, Any]], span: Span, *keys: str) -> list[dict[str, Any]]:
-    """Return the rows of ``daily_activity`` or, with the key ``user_id``, of ``user_activity``, for items."""
-    found = []
-    for group, of_group in _grouped((row for row in rows if span.reads(row)), ("day", *keys)):
-        kinds = {kind: [row for row in of_group if row["item_type"] == kind] for kind in _COUNTED}
-        found.append(
-            group
-            | _owners(of_group)
-            | {
-                "message_count": len(kinds["message"]),
-                "turn_count": sum(row["name"] == "user" for row in kinds["message"]),
-                "tool_call_count": len(kinds["tool_call"]),
-                "failed_tool_call_count": sum(row["is_error"] for row in kinds["tool_call"]),
-                "model_call_count": len(kinds["model_call"]),
-                "failed_model_call_count": sum(row["is_error"] for row in kinds["model_call"]),
-                "input_token_count": _sum(row["input_token_count"] for row in of_group),
-                "output_token_count": _sum(row["output_token_count"] for row in of_group),
-                "cost_usd": _sum(row["cost_usd"] for row in of_group),
-                "error_count": sum(row["is_error"] for row in of_group),
-            }
-        )
-    return found
-
-
-def tool_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
-    """Return the rows of ``tool_usage``, for items."""
-    found = []
-    calls = [{**row, "tool": row["name"]} for row in rows if row["item_type"] == "tool_call" and span.reads(row)]
-    for group, of_group in _grouped(calls, ("day", "tool")):
-        statuses = Counter(row["status"] for row in of_group)
-        finished = statuses["completed"] + statuses["failed"]
-        latencies = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
-        found.append(
-            group
-            | _owners(of_group)
-            | {
-                "call_count": len(of_group),
-                "completed_count": statuses["completed"],
-                "failed_count": statuses["failed"],
-                "failure_ratio": statuses["failed"] / finished if finished else None,
-                "retry_count": sum(row["retry_count"] for row in of_group),
-                "attempt_failure_count": sum(row["failure_count"] for row in of_group),
-                "latency_p50_ms": _quantile(latencies, 50),
-                "latency_p95_ms": _quantile(latencies, 95),
-                "latency_max_ms": max(latencies, default=None),
-            }
-        )
-    return found
-
-
-def model_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
-    """Return the rows of ``model_usage``, for items."""
-    found = []
-    calls = [{**row, "model": row["name"]} for row in rows if row["item_type"] == "model_call" and span.reads(row)]
-    for group, of_group in _grouped(calls, ("day", "provider", "model")):
-        failed = sum(row["is_error"] for row in of_group)
-        durations = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
-        first = sorted(row["time_to_first_token_ms"] for row in of_group if row["time_to_first_token_ms"] is not None)
-        found.append(
-            group
-            | _owners(of_group)
-            | {name: _sum(row[name] for row in of_group) for name in (*_TOKENS, "cost_usd")}
-            | {
-                "call_count": len(of_group),
-                "failed_count": failed,
-                "failure_ratio": failed / len(of_group),
-                "unpriced_count": sum(row["cost_usd"] is None for row in of_group),
-                "duration_p50_ms": _quantile(durations, 50),
-                "duration_p95_ms": _quantile(durations, 95),
-                "time_to_first_token_p50_ms": _quantile(first, 50),
-            }
-        )
-    return found
-
-
-_COUNTED = ("message", "tool_call", "model_call")
-
-
-def _grouped(
-    rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
-) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return [(dict(zip(keys, values, strict=True)), of_group) for values, of_group in groups.items()]
-
-
-def _owners(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    found = {row["session_id"]: row["user_id"] for row in rows}
-    return {"session_count": len(found), "user_count": len(set(found.values()))}
-
-
-def _quantile(values: Sequence[float], percent: int) -> float | None:
-    """Return the smallest of sorted values that at least so many percent of them do not exceed."""
-    return values[math.ceil(len(values) * percent / 100) - 1] if values else None

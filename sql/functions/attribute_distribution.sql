@@ -3,7 +3,7 @@
 -- Grain:  (name, value).
 -- Inputs: session_fields.
 -- Cost:   the partitions of the days.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- The days are those on which the sessions were created. A value that is no text, number or boolean is its JSON text.
@@ -14,7 +14,7 @@
 --
 -- Columns:
 --   name STRING: The name of the attribute
---   value STRING: Its value, as text
+--   value STRING: Its value, as text; NULL if it was erased
 --   session_count INT64: Number of sessions with this value
 --   user_count INT64: Number of owners of these sessions
 --   session_ratio FLOAT64: Share of these sessions in those that have the attribute, 0 to 1
@@ -30,7 +30,7 @@ SELECT
 FROM (
   SELECT
     key AS name,
-    COALESCE(JSON_VALUE(value), TO_JSON_STRING(value)) AS value,
+    IF(value IS NULL, NULL, COALESCE(JSON_VALUE(value), TO_JSON_STRING(value))) AS value,
     COUNT(*) AS session_count,
     COUNT(DISTINCT user_id) AS user_count
   FROM `${project}.${dataset}.session_fields`

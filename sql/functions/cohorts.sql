@@ -3,7 +3,7 @@
 -- Grain:  (cohort_week, week_number).
 -- Inputs: session_events.
 -- Cost:   the partitions of the days.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- The days are those on which the sessions were created. Weeks begin on Monday, in UTC. A week in which no user of the

@@ -3,7 +3,7 @@
 -- Grain:  (day, provider, model).
 -- Inputs: session_items.
 -- Cost:   the partitions of the days and of the lookback_days before.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- Counted is what was spent: also calls that a rewind took back, and not those that a fork copied. Percentiles are

@@ -3,7 +3,7 @@
 -- Grain:  (name, value).
 -- Inputs: session_metrics, session_fields.
 -- Cost:   the partitions of the days.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- The days are those on which the sessions were created. A session is counted once for each of its attributes. A value
@@ -15,7 +15,7 @@
 --
 -- Columns:
 --   name STRING: The name of the attribute
---   value STRING: Its value, as text
+--   value STRING: Its value, as text; NULL if it was erased
 --   session_count INT64: Number of sessions: the attempts
 --   completed_count INT64: Number of sessions whose outcome is completed
 --   failed_count INT64: Number of sessions whose outcome is failed
@@ -47,7 +47,7 @@ FROM (
     created_at,
     session_id,
     key AS name,
-    COALESCE(JSON_VALUE(value), TO_JSON_STRING(value)) AS value
+    IF(value IS NULL, NULL, COALESCE(JSON_VALUE(value), TO_JSON_STRING(value))) AS value
   FROM `${project}.${dataset}.session_fields`
   WHERE field = 'attribute' AND created_at >= first_day AND created_at < next_day
 ) AS attributes

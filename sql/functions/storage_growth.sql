@@ -3,7 +3,7 @@
 -- Grain:  (day).
 -- Inputs: session_events.
 -- Cost:   the partitions of the days and of the lookback_days before.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- Counted are the rows of the table, with duplicates if there are any. A day without rows has no row.

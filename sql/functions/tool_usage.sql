@@ -3,7 +3,7 @@
 -- Grain:  (day, tool).
 -- Inputs: session_items.
 -- Cost:   the partitions of the days and of the lookback_days before.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- Percentiles are approximate for many calls, as APPROX_QUANTILES is. Calls that a fork copied are left out.

@@ -3,7 +3,7 @@
 -- Grain:  (asset).
 -- Inputs: tool_call_history.
 -- Cost:   the partitions of the days.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- The days are those on which the sessions were created. A table is a text in the array tables, or the name in an

@@ -3,7 +3,7 @@
 -- Grain:  (day, user_id).
 -- Inputs: session_items.
 -- Cost:   the partitions of the days and of the lookback_days before.
--- Twin:   ledger/testing/activity.py
+-- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- Counted is what was recorded on the day, without what a fork copied from another session.

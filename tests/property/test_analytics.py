@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ledger.testing import activity
+from ledger.testing import activity_counts as counts
 from support import histories as h
 from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
 
@@ -22,13 +23,19 @@ VIEWS: dict[str, Rows] = {
     "errors": lambda found: [row for row in VIEWS["session_items"](found) if row["is_current"] and row["is_error"]],
 }
 #: Some of the time in which events of the histories are recorded, which is up to a year around their creation.
-SPAN = activity.Span(datetime(2025, 9, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 5)
-ARGUMENTS = {"first": SPAN.first_day, "next": SPAN.next_day, "back": SPAN.lookback_days}
+SPAN = counts.Span(datetime(2025, 9, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 5)
+DAYS: dict[str, Any] = {"first": SPAN.first_day, "next": SPAN.next_day}
+ARGUMENTS = DAYS | {"back": SPAN.lookback_days}
 FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
-    "daily_activity": lambda rows: activity.by_day(rows, SPAN),
-    "user_activity": lambda rows: activity.by_day(rows, SPAN, "user_id"),
-    "tool_usage": lambda rows: activity.tool_usage(rows, SPAN),
-    "model_usage": lambda rows: activity.model_usage(rows, SPAN),
+    "daily_activity": lambda rows: counts.by_day(rows, SPAN),
+    "user_activity": lambda rows: counts.by_day(rows, SPAN, "user_id"),
+    "tool_usage": lambda rows: counts.tool_usage(rows, SPAN),
+    "model_usage": lambda rows: counts.model_usage(rows, SPAN),
+}
+OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]]], list[dict[str, Any]]]] = {
+    "outcomes": lambda found: counts.outcomes(found, SPAN, NOW),
+    "attribute_distribution": lambda found: counts.attribute_distribution(found, SPAN),
+    "cohorts": lambda found: counts.cohorts(found, SPAN),
 }
 
 
@@ -56,6 +63,10 @@ def check(target: Target, found: list[h.History]) -> None:
         call = f"`${{project}}.${{dataset}}.{function}`(@first, @next, @back)"
         answer = target.query(f"SELECT * FROM {call}", ARGUMENTS)
         rows = [tuple(row[column] for column in answer.columns) for row in counted(items)]
+        assert comparable(answer.rows) == comparable(rows), function
+    for function, told in OF_CREATION.items():
+        answer = target.query(f"SELECT * FROM `${{project}}.${{dataset}}.{function}`(@first, @next)", DAYS)
+        rows = [tuple(row[column] for column in answer.columns) for row in told([item.events for item in found])]
         assert comparable(answer.rows) == comparable(rows), function
 
 

@@ -57,6 +57,8 @@ def _values(field: str) -> st.SearchStrategy[Any]:
     if field == "query":
         parts = {"cache_hit": st.none() | st.booleans(), "execution_time_ms": st.none() | st.floats(-9, 1e6, width=32)}
         return st.fixed_dictionaries({"query_type": _text}, optional=parts)
+    if field == "attribute":
+        return _text | st.booleans() | st.integers(-2, 2)
     if field == "score":
         return st.fixed_dictionaries({"name": _text, "value": st.booleans() | st.floats(-9, 9, width=32)})
     if field == "error":
@@ -98,6 +100,7 @@ _ITEM_SLOTS = [
     *((field, key) for field in ("tool_call", "tool_call_status", "tool_call_result") for key in ("a", "b")),
     *(("tool_call_status", "a"), ("message", "m1"), ("message", "m2"), ("model_call", "c1"), ("model_call", "c2")),
     *(("query", "q1"), ("query", "q2"), ("score", "n1"), ("error", ""), ("lineage", ""), ("attribute", "reward")),
+    ("attribute", "topic"),
     *(("status", ""), ("session_type", ""), ("expires_at", ""), ("tag", "t")),
 ]
 

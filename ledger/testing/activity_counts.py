@@ -1,0 +1,201 @@
+"""The reference model of the table functions for dashboards, computed from what ``ledger.testing.activity`` gives."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ledger.model.events import RecordedEvent
+from ledger.model.fold import fold
+from ledger.testing.activity import TOKENS, in_order, metrics, text_of, total
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The arguments of the table functions: midnights in UTC, and for activity the days to look back."""
+
+    first_day: datetime
+    next_day: datetime
+    lookback_days: int
+
+    def creates(self, created_at: datetime) -> bool:
+        """Return True if a session of this creation time is of the span."""
+        return self.first_day <= created_at < self.next_day
+
+    def reads(self, row: Mapping[str, Any]) -> bool:
+        """Return True if the functions of activity count an item."""
+        begun = self.first_day - timedelta(days=self.lookback_days) <= row["created_at"] < self.next_day
+        return begun and self.first_day <= row["recorded_at"] < self.next_day and not row["is_copy"]
+
+
+def by_day(rows: Iterable[Mapping[str, Any]], span: Span, *keys: str) -> list[dict[str, Any]]:
+    """Return the rows of ``daily_activity`` or, with the key ``user_id``, of ``user_activity``, for items."""
+    found = []
+    for group, of_group in _grouped((row for row in rows if span.reads(row)), ("day", *keys)):
+        kinds = {kind: [row for row in of_group if row["item_type"] == kind] for kind in _COUNTED}
+        found.append(
+            group
+            | _owners(of_group)
+            | {
+                "message_count": len(kinds["message"]),
+                "turn_count": sum(row["name"] == "user" for row in kinds["message"]),
+                "tool_call_count": len(kinds["tool_call"]),
+                "failed_tool_call_count": sum(row["is_error"] for row in kinds["tool_call"]),
+                "model_call_count": len(kinds["model_call"]),
+                "failed_model_call_count": sum(row["is_error"] for row in kinds["model_call"]),
+                "input_token_count": total(row["input_token_count"] for row in of_group),
+                "output_token_count": total(row["output_token_count"] for row in of_group),
+                "cost_usd": total(row["cost_usd"] for row in of_group),
+                "error_count": sum(row["is_error"] for row in of_group),
+            }
+        )
+    return found
+
+
+def tool_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``tool_usage``, for items."""
+    found = []
+    calls = [{**row, "tool": row["name"]} for row in rows if row["item_type"] == "tool_call" and span.reads(row)]
+    for group, of_group in _grouped(calls, ("day", "tool")):
+        statuses = Counter(row["status"] for row in of_group)
+        finished = statuses["completed"] + statuses["failed"]
+        latencies = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
+        found.append(
+            group
+            | _owners(of_group)
+            | {
+                "call_count": len(of_group),
+                "completed_count": statuses["completed"],
+                "failed_count": statuses["failed"],
+                "failure_ratio": statuses["failed"] / finished if finished else None,
+                "retry_count": sum(row["retry_count"] for row in of_group),
+                "attempt_failure_count": sum(row["failure_count"] for row in of_group),
+                "latency_p50_ms": _quantile(latencies, 50),
+                "latency_p95_ms": _quantile(latencies, 95),
+                "latency_max_ms": max(latencies, default=None),
+            }
+        )
+    return found
+
+
+def model_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``model_usage``, for items."""
+    found = []
+    calls = [{**row, "model": row["name"]} for row in rows if row["item_type"] == "model_call" and span.reads(row)]
+    for group, of_group in _grouped(calls, ("day", "provider", "model")):
+        failed = sum(row["is_error"] for row in of_group)
+        durations = sorted(row["duration_ms"] for row in of_group if row["duration_ms"] is not None)
+        first = sorted(row["time_to_first_token_ms"] for row in of_group if row["time_to_first_token_ms"] is not None)
+        found.append(
+            group
+            | _owners(of_group)
+            | {name: total(row[name] for row in of_group) for name in (*TOKENS, "cost_usd")}
+            | {
+                "call_count": len(of_group),
+                "failed_count": failed,
+                "failure_ratio": failed / len(of_group),
+                "unpriced_count": sum(row["cost_usd"] is None for row in of_group),
+                "duration_p50_ms": _quantile(durations, 50),
+                "duration_p95_ms": _quantile(durations, 95),
+                "time_to_first_token_p50_ms": _quantile(first, 50),
+            }
+        )
+    return found
+
+
+_COUNTED = ("message", "tool_call", "model_call")
+
+
+def _grouped(
+    rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
+) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return [(dict(zip(keys, values, strict=True)), of_group) for values, of_group in groups.items()]
+
+
+def _owners(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    found = {row["session_id"]: row["user_id"] for row in rows}
+    return {"session_count": len(found), "user_count": len(set(found.values()))}
+
+
+def _quantile(values: Sequence[float], percent: int) -> float | None:
+    """Return the smallest of sorted values that at least so many percent of them do not exceed."""
+    return values[math.ceil(len(values) * percent / 100) - 1] if values else None
+
+
+def outcomes(histories: Iterable[Sequence[RecordedEvent]], span: Span, now: datetime) -> list[dict[str, Any]]:
+    """Return the rows of ``outcomes`` for the events of each session, as of a query at the time ``now``."""
+    rows = [
+        {"name": name, "value": value, **metrics(events, now)}
+        for events in histories
+        if span.creates(events[0].created_at)
+        for name, value in _attributes(events).items()
+    ]
+    found = []
+    for group, of_group in _grouped(rows, ("name", "value")):
+        ended = Counter(row["outcome"] for row in of_group)
+        rewards = [row["reward"] for row in of_group if row["reward"] is not None]
+        successes = sum(row["is_success"] is True for row in of_group)
+        closed = len(of_group) - ended["open"]
+        found.append(
+            group
+            | {f"{outcome}_count": ended[outcome] for outcome in ("completed", "failed", "abandoned", "open")}
+            | {
+                "session_count": len(of_group),
+                "success_count": successes,
+                "success_ratio": successes / closed if closed else None,
+                "reward_average": sum(rewards) / len(rewards) if rewards else None,
+                "turn_average": sum(row["turn_count"] for row in of_group) / len(of_group),
+                "cost_usd": total(row["cost_usd"] for row in of_group),
+            }
+        )
+    return found
+
+
+def attribute_distribution(histories: Iterable[Sequence[RecordedEvent]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``attribute_distribution`` for the events of each session."""
+    rows = [
+        {"name": name, "value": value, "session_id": events[0].session_id, "user_id": events[0].user_id}
+        for events in histories
+        if span.creates(events[0].created_at)
+        for name, value in _attributes(events).items()
+    ]
+    of_name = Counter(row["name"] for row in rows)
+    return [
+        group | _owners(of_group) | {"session_ratio": len(of_group) / of_name[group["name"]]}
+        for group, of_group in _grouped(rows, ("name", "value"))
+    ]
+
+
+def cohorts(histories: Iterable[Sequence[RecordedEvent]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``cohorts`` for the events of each session."""
+    begun = [events[0] for events in histories if span.creates(events[0].created_at)]
+    weeks = [(event.user_id, event.created_at.date() - timedelta(event.created_at.weekday())) for event in begun]
+    first = {user: min(week for owner, week in weeks if owner == user) for user, _ in weeks}
+    rows = [
+        {"cohort_week": first[user], "week_number": (week - first[user]).days // 7, "user": user}
+        for user, week in weeks
+    ]
+    sizes = Counter(first.values())
+    found = []
+    for group, of_group in _grouped(rows, ("cohort_week", "week_number")):
+        size, active = sizes[group["cohort_week"]], len({row["user"] for row in of_group})
+        counts = {"user_count": size, "active_user_count": active, "session_count": len(of_group)}
+        found.append(group | counts | {"retention_ratio": active / size})
+    return found
+
+
+def _attributes(events: Iterable[RecordedEvent]) -> dict[str, str | None]:
+    """Return the attributes of a session, each value as text; an erased one is None."""
+    state = fold(in_order(events))
+    held = {key: value for (field, key), value in state.items() if field == "attribute"}
+    return {
+        key: None if value.text is None else "null" if value.value is None else text_of(value.value)
+        for key, value in held.items()
+    }
