@@ -202,7 +202,7 @@ class Analytics:
 
 def _day(value: Day, name: str) -> date:
     if isinstance(value, datetime):
-        raise InvalidInput(f"{name} must be a day in UTC, not a time; pass value.date(), or text such as 2026-11-30.")
+        raise InvalidInput(f"{name} must be a day in UTC such as 2026-11-30, not a time.")
     if isinstance(value, date):
         return value
     try:

@@ -103,7 +103,7 @@ def test_an_answer_is_read_by_libraries_that_know_arrow_streams(analytics):
     [
         ({"first_day": "yesterday"}, "first_day must be a date, or text such as 2026-11-30, not 'yesterday'"),
         ({"first_day": 3}, "not int"),
-        ({"last_day": datetime(2026, 3, 1, tzinfo=UTC)}, "last_day must be a day in UTC, not a time"),
+        ({"last_day": datetime(2026, 3, 1, tzinfo=UTC)}, "last_day must be a day in UTC such as 2026-11-30, no"),
         ({"first_day": "2026-03-02", "last_day": "2026-03-01"}, "first_day 2026-03-02 is after last_day 2026-03-01"),
         ({"user_id": ""}, "user_id"),
         ({"attributes": {"topic": ["orders"]}}, "text, a number or a boolean, not list"),
