@@ -122,6 +122,7 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
     connection.execute(_FORGET_DEAD_LETTERS, (session_id,))
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     clear(connection, session_id)
+    index.mark_purged(connection)
 
 
 def clear(connection: sqlite3.Connection, session_id: str) -> None:

@@ -66,8 +66,10 @@ MERGED_PAGES = 100
 #: Number of levels from which on ``forget`` has the index built anew. Before SQLite 3.44 each merge of all segments
 #: added a level, and FTS5 refuses to open a table of more than 2,000.
 _MOST_LEVELS = 1_900
-#: Numbers of texts, and of their characters, up to which ``forget`` writes the texts again: some 0.2 s.
+#: Numbers of texts, and of their characters, up to which ``forget`` writes the texts again.
 _MOST_ROWS, _MOST_CHARACTERS = 50_000, 10_000_000
+#: Name in ``meta`` that stands from a purge until the texts are written again.
+_PURGED = "search_purged"
 _MERGE = "INSERT INTO search_words (search_words, rank) VALUES ('merge', ?)"
 
 
@@ -240,12 +242,19 @@ def forget(connection: sqlite3.Connection, *, first: bool) -> bool:
     return False
 
 
+def mark_purged(connection: sqlite3.Connection) -> None:
+    """Have ``forget`` write the indexed texts again; call it in the transaction that purges a session."""
+    connection.execute(f"INSERT OR IGNORE INTO meta VALUES ('{_PURGED}', '1')")  # noqa: S608
+
+
 def _write_texts_again(connection: sqlite3.Connection) -> None:
-    """Write the indexed texts to new pages, unless they are large.
+    """Write the indexed texts to new pages if a session was purged since the last time, unless they are large.
 
     When SQLite moves rows between pages, it leaves their former bytes in the unused space of a page, where
     ``secure_delete`` does not find them once the rows are deleted. Pages that become free are filled with zeros.
     """
+    if not connection.execute(f"DELETE FROM meta WHERE name = '{_PURGED}'").rowcount:  # noqa: S608
+        return
     texts = f"{WORDS}_content"
     rows, length = connection.execute(f"SELECT COUNT(*), TOTAL(LENGTH(c0)) FROM {texts}").fetchone()  # noqa: S608
     if rows <= _MOST_ROWS and length <= _MOST_CHARACTERS:
