@@ -48,6 +48,12 @@ class LeaseRow(NamedTuple):
         active = self.holder is not None and self.expires_at > to_micros(now) and not is_gone(self.holder)
         return self.holder if active else None
 
+    def check_free(self, warehouse: str, now: datetime) -> None:
+        """Raise LeaseHeld if a relay has the lease, which is that on shipping to ``warehouse``."""
+        holder = self.active_holder(now)
+        if holder is not None:
+            raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
+
 
 class Lease:
     """The lease on shipping to a warehouse, for one relay.
@@ -98,6 +104,12 @@ class Lease:
     def release(self, connection: sqlite3.Connection, epoch: int) -> None:
         """Release the lease; does nothing if a later epoch has begun."""
         connection.execute(_RELEASE, (self.warehouse, epoch))
+
+
+def lease_of(connection: sqlite3.Connection, warehouse: str) -> LeaseRow | None:
+    """Return the lease on shipping to a warehouse; None if the store has never shipped to it."""
+    row = connection.execute(_LOOK, (warehouse,)).fetchone()
+    return None if row is None else LeaseRow._make(row)
 
 
 def holder_name(token: str) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from ledger.errors import LeaseHeld
-from ledger.stores.sqlite.lease import LeaseRow, process_of
+from ledger.stores.sqlite.lease import lease_of
 from ledger.stores.sqlite.unreconciled import PREFIX
 from ledger.stores.sqlite.verify_errors import is_damage
 from ledger.warehouse.urls import duckdb_file, duckdb_url
 
 _RESPELLED = "SELECT warehouse FROM relays WHERE warehouse LIKE 'duckdb:///%/../%'"
-_LEASE = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _IS_KNOWN = "SELECT 1 FROM relays WHERE warehouse = ?"
 #: What is recorded of a warehouse beside its relay, and what of it is kept if it is recorded under both spellings.
 _RENAME_RELAY = (
@@ -59,10 +57,9 @@ def rename(connection: sqlite3.Connection) -> None:
 def move(connection: sqlite3.Connection, old: str, new: str, now: datetime) -> None:
     """Record a file under its new URL after it was moved; see ``OutboxStore.rename_warehouse``."""
     for warehouse in (old, new):
-        lease = connection.execute(_LEASE, (warehouse,)).fetchone()
-        holder = None if lease is None else LeaseRow(*lease).active_holder(now)
-        if holder is not None:
-            raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
+        lease = lease_of(connection, warehouse)
+        if lease is not None:
+            lease.check_free(warehouse, now)
     rename_one(connection, old, new)
 
 

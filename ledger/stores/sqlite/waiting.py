@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from ledger.errors import InvalidInput, LeaseHeld, StoreRejected
+from ledger.errors import InvalidInput, StoreRejected
 from ledger.model.instants import from_micros
 from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
 from ledger.stores.base import Forgotten, Waiting
 from ledger.stores.sqlite import holders, unreconciled
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.lease import LeaseRow, process_of
+from ledger.stores.sqlite.lease import lease_of
 
 _ENDED = "s.field = 'status' AND s.key = '' AND s.value IN ('\"expired\"', '\"archived\"', '\"deleted\"')"
 _OF = "CROSS JOIN session_state AS s USING (session_id) CROSS JOIN session_heads AS h USING (session_id)"
@@ -33,7 +33,6 @@ _UNDROPPED = (
     f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> '{UNOWNED}'"
 )
 _DELETIONS = "SELECT session_id, warehouse, purged_at FROM deleted_sessions ORDER BY created_at, session_id"
-_LEASE = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _COUNT = {
     "rows": "SELECT COUNT(*) FROM session_events WHERE seq > (SELECT checkpoint FROM relays WHERE warehouse = ?)",
     "deletions": "SELECT COUNT(*) FROM deleted_sessions WHERE warehouse = ?",
@@ -60,16 +59,14 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
 
 def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, even_if_needed: bool) -> Forgotten:
     """Forget a warehouse, in the caller's transaction; see ``OutboxStore.forget_warehouse``."""
-    lease = connection.execute(_LEASE, (warehouse,)).fetchone()
+    lease = lease_of(connection, warehouse)
     known = kept.warehouses(connection)
     if unreconciled.clear(connection, warehouse) and warehouse not in known:
         return Forgotten(warehouse, 0, 0, 0)
     if lease is None or warehouse not in known:
         ships_to = f"it ships to {', '.join(known)}" if known else "it ships to none"
         raise InvalidInput(f"This ledger does not ship to {warehouse}: {ships_to}.")
-    holder = LeaseRow(*lease).active_holder(now)
-    if holder is not None:
-        raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
+    lease.check_free(warehouse, now)
     rows, deletions = (connection.execute(sql, (warehouse,)).fetchone()[0] for sql in _COUNT.values())
     archived = holders.count(connection, warehouse, alone=True)
     if (archived or deletions) and not even_if_needed:
@@ -82,7 +79,7 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     for table in _TABLES:  # the row in ``relays`` is made anew
         connection.execute(f"DELETE FROM {table} WHERE warehouse = ?", (warehouse,))  # noqa: S608
     # A relay that lost its lease may still run: without a later epoch it could save when the warehouse is used again.
-    connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease[2] + 1))
+    connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease.epoch + 1))
     return Forgotten(warehouse, rows, deletions, archived)
 
 
