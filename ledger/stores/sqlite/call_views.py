@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.stores.sqlite.view_parts import instant, number, text
+from ledger.stores.sqlite.view_parts import instant, items, number, text
 
 _WRITTEN = "CASE WHEN field = 'tool_call_status' THEN json_extract(value, '$') END"
 _REGISTER = "PARTITION BY session_id, field, key"
@@ -124,19 +124,6 @@ SELECT
   user_id,
   {instant("created_at")} AS created_at
 FROM (
-  SELECT
-    slots.session_id,
-    slots.key AS call_id,
-    ROW_NUMBER() OVER (PARTITION BY slots.session_id ORDER BY slots.version, slots.key) AS position,
-    slots.value,
-    slots.version,
-    events.actor,
-    events.occurred_at,
-    events.recorded_at,
-    events.user_id,
-    events.created_at
-  FROM session_state AS slots
-  JOIN session_events AS events ON events.seq = slots.event_seq
-  WHERE slots.field = 'model_call'
+{items("model_call", "call_id", "slots.value")}
 )
 """  # noqa: S608

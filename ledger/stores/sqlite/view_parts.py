@@ -26,6 +26,30 @@ def text(name: str) -> str:
     )
 
 
+def items(field: str, key: str, value: str) -> str:
+    """Return a SELECT of the current values of an ordered field, each with its event's actor, times and owner.
+
+    Args:
+        field: The field.
+        key: The name of the column with the key.
+        value: An expression for the column ``value``.
+    """
+    return f"""  SELECT
+    slots.session_id,
+    slots.key AS {key},
+    ROW_NUMBER() OVER (PARTITION BY slots.session_id ORDER BY slots.version, slots.key) AS position,
+    {value},
+    slots.version,
+    events.actor,
+    events.occurred_at,
+    events.recorded_at,
+    events.user_id,
+    events.created_at
+  FROM session_state AS slots
+  JOIN session_events AS events ON events.seq = slots.event_seq
+  WHERE slots.field = '{field}'"""  # noqa: S608 - names of the views only
+
+
 def number(name: str, kind: str) -> str:
     """Return an expression for a number of the object ``value``; NULL for anything else."""
     is_number = f"json_type(value, '$.{name}') IN ('integer', 'real')"

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ledger.stores.sqlite.call_views import MODEL_CALLS, TOOL_CALLS
-from ledger.stores.sqlite.view_parts import instant, number, part, text
+from ledger.stores.sqlite.view_parts import instant, items, number, part, text
 
 #: Owner of chats without a user, session type of chats, and tag of the records of ``session_states``.
 ANONYMOUS, CHAT, RECORD = "anonymous", "chat", "session_state"
@@ -119,20 +119,7 @@ SELECT
   user_id,
   {instant("created_at")} AS created_at
 FROM (
-  SELECT
-    slots.session_id,
-    slots.key AS message_id,
-    ROW_NUMBER() OVER (PARTITION BY slots.session_id ORDER BY slots.version, slots.key) AS position,
-    COALESCE(slots.value, events.value) AS value,
-    slots.version,
-    events.actor,
-    events.occurred_at,
-    events.recorded_at,
-    events.user_id,
-    events.created_at
-  FROM session_state AS slots
-  JOIN session_events AS events ON events.seq = slots.event_seq
-  WHERE slots.field = 'message'
+{items("message", "message_id", "COALESCE(slots.value, events.value) AS value")}
 )
 """  # noqa: S608
 
