@@ -112,18 +112,19 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
         events: Events of one session, in any order; duplicates have no effect.
         at_version: Ignore events after this version; None for all.
     """
-    last: dict[Register, tuple[RecordedEvent, RecordedChange]] = {}
+    last: dict[Register, tuple[tuple[int, str], RecordedEvent, RecordedChange]] = {}
     for event in events:
         if at_version is not None and event.version > at_version:
             continue
+        position = (event.version, event.event_id)
         for change in event.changes:
             register = (change.field, change.key)
             held = last.get(register)
-            if held is None or held[0].position < event.position:
-                last[register] = (event, change)
+            if held is None or held[0] < position:
+                last[register] = (position, event, change)
     return {
         register: RegisterValue.written(change, event)
-        for register, (event, change) in last.items()
+        for register, (_, event, change) in last.items()
         if not change.removed
     }
 
