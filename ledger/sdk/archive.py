@@ -12,7 +12,7 @@ from ledger.errors import InvalidInput, SessionEnded, SessionNotFound, StoreUnav
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
 from ledger.model.queries import SessionQuery
-from ledger.model.values import check_text, full_name
+from ledger.model.values import check_session_id, check_text, full_name
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
 from ledger.stores.base import PurgingStore, Waiting, archiving_store, purging_store, tiered_store
@@ -213,14 +213,14 @@ class Archive(Lifecycle):
             raise InvalidInput(f"session_ids must be a list of ids, not {full_name(session_ids)}.")
         purging = self._purging("purge_sessions")
         being_deleted = {each.key.session_id for each in purging.pending_deletions()}  # by a call that was interrupted
-        ids = dict.fromkeys(session_ids)
+        ids = dict.fromkeys(map(check_session_id, session_ids))
         versions = {each: _ended_version(purging, each) for each in ids if each not in being_deleted}
-        purged = tuple(each for each, version in versions.items() if purging.purge(each, version))
+        purged = {each: None for each, version in versions.items() if purging.purge(each, version)}
         purging.forget_purged()
         self._purge_warehouse()
         return Purged(
-            purged,
-            held_up=tuple(each for each in versions if each not in set(purged)),
+            tuple(purged),
+            held_up=tuple(each for each in versions if each not in purged),
             sessions=tuple(each for each in purging.waiting() if each.session_id in ids),
         )
 

@@ -62,7 +62,7 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
         detail = f"{path.name} is the ledger itself, and cannot also be its DuckDB file"
         yield Finding("duckdb", NOTE, detail, "for SQL, set LEDGER_WAREHOUSE to another file")
     if isinstance(target, Path):
-        yield examine_duckdb(target, sum(_archived_in(path, each) for each in shipped if each == own), path)
+        yield examine_duckdb(target, _archived_in(path, own) if own is not None and own in shipped else 0, path)
     elif target is not None:
         yield from (replace(each, what=f"warehouse {each.what}") for each in _dataset(target, environment))
     for each in shipped:
