@@ -16,10 +16,10 @@ from ledger.formats.openai_chat import import_runs, read_runs
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import verify
 from ledger.testing import START
+from support.recorded_runs import REAL
 from support.shell import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL = ROOT.parent / "shared" / "data" / "tau_bench_airline_runs.jsonl"
 
 
 def call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:

@@ -25,13 +25,13 @@ from ledger.stores.bigquery.store import BigQueryStore
 from ledger.testing import START, SetClock
 from ledger.warehouse.bigquery.settings import Dataset
 from support.bigquery_stores import Datasets, environment
+from support.recorded_runs import REAL, check_counts
 
 if TYPE_CHECKING:
     from support.emulator import Emulator
 
 pytestmark = pytest.mark.emulator
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "tau_bench_airline_runs.jsonl"
 #: Looking for the first session, finding creation times, a staging table, the transaction, and dropping the table.
 QUERIES = 5
 
@@ -113,6 +113,8 @@ def test_the_real_runs_are_the_same_bytes_in_sqlite_and_in_bigquery(
     assert len(session_ids) == len(runs)
     for session_id in session_ids[:5]:
         assert shown(place.url, session_id) == shown(url, session_id)
+    with SessionLedger.open(place.url) as there:
+        check_counts(there, runs)
 
     if count:
         # Each session is found by its id and read, the first of them twice.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,9 +14,9 @@ from ledger import SessionLedger
 from ledger.formats.openai_chat import import_runs
 from ledger.testing import START, CountedIds, SetClock
 from support.histories import DAY, event
+from support.recorded_runs import REAL, check_counts
 
 pytestmark = pytest.mark.duckdb
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "tau_bench_airline_runs.jsonl"
 VIEWS = ("session_metrics", "session_items", "tool_call_history", "queries", "scores", "errors")
 OF_CREATION = ("outcomes", "attribute_distribution", "top_assets", "cohorts")
 OF_ACTIVITY = ("daily_activity", "user_activity", "tool_usage", "model_usage", "storage_growth")
@@ -188,30 +186,8 @@ def test_queries_and_scores_are_rows_with_typed_columns(ledger):
     ]
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the recorded runs are not on this machine")
-def test_recorded_runs_are_counted_as_a_plain_program_counts_them(ledger):
-    runs = [json.loads(line) for line in REAL.read_text(encoding="utf-8").splitlines()]
-    with REAL.open("rb") as lines:
-        import_runs(ledger.store, lines, user_id="agent")
-    first, after = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
-    solved: dict[str, list[bool]] = {}
-    calls, failed, turns = Counter[str](), Counter[str](), Counter[int]()
-    for run in runs:
-        solved.setdefault(str(run["task_id"]), []).append(run["reward"] == 1)
-        turns[sum(message["role"] == "user" for message in run["traj"])] += 1
-        names = {}
-        for message in run["traj"]:
-            for call in message.get("tool_calls") or []:
-                names[call["id"]] = call["function"]["name"]
-                calls[call["function"]["name"]] += 1
-    tasks = [row for row in rows(ledger, "outcomes", first=first, next=after) if row["name"] == "task_id"]
-    assert {row["value"]: row["success_ratio"] for row in tasks} == {
-        task: sum(each) / len(each) for task, each in solved.items()
-    }
-    assert {row["value"]: row["session_count"] for row in tasks} == {task: len(each) for task, each in solved.items()}
-    used = Counter[str]()
-    for row in rows(ledger, "tool_usage", first=first, next=after):
-        used[row["tool"]] += row["call_count"]
-        failed[row["tool"]] += row["failed_count"]
-    assert used == calls
-    assert Counter(row["turn_count"] for row in rows(ledger, "session_metrics")) == turns
+@pytest.mark.skipif(not REAL.is_file(), reason="the recorded runs are not beside this checkout")
+def test_recorded_runs_are_counted_as_a_plain_program_counts_them(ledger, clock):
+    lines = REAL.read_bytes().splitlines()
+    import_runs(ledger.store, lines, clock=clock)
+    check_counts(ledger, lines)

@@ -71,7 +71,7 @@ def query_to_duckdb(sql: str, *, user: bool = True, zoned: frozenset[str] = froz
         raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
 
-@cache  # 34 objects take half a second, and a process may create several files
+@cache  # all objects together take a fifth of a second, and a process may create several files
 def statement_to_duckdb(item: catalog.SqlObject) -> str:
     """Return the DuckDB statement that creates a catalog object; a table function becomes a table macro.
 
