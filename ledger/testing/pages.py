@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ledger import Change, InvalidInput, Message
+from ledger.model.fold import Origin
 from ledger.stores.base import EventStore
-from ledger.testing.harness import ALL, Harness, begin, refusals
+from ledger.testing.harness import ALL, Harness, begin, events_of, refusals
 from ledger.testing.streams import event
 
 
@@ -77,6 +78,13 @@ class PagesContract(Harness):
                 page = talk.messages("s", after=page.next, limit=limit)
                 found += page
             assert [(it.message_id, it.version) for it in found] == [("z", 2), ("a:b", 3), ("m", 4), (":", 5), ("é", 6)]
+
+    def test_a_message_tells_the_actor_and_the_times_of_its_event(self, talk: EventStore) -> None:
+        written = {it.version: Origin.of(it) for it in events_of(talk)}
+        told = {
+            it.version: (it.actor, it.occurred_at, it.recorded_at) for it in talk.messages("s", after=None, limit=9)
+        }
+        assert told == {version: origin for version, origin in written.items() if version > 1}
 
     def test_the_newest_messages_come_in_order_too(self, talk: EventStore) -> None:
         assert [it.content for it in talk.messages("s", after=None, limit=2, newest=True)] == [4, 5]
