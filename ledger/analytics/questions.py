@@ -18,15 +18,27 @@ Day = date | str
 _DAYS = 7
 #: Days before the first on which sessions that are still worked in may have begun.
 LOOKBACK_DAYS = 8
-#: Views over sessions and what is in them, in the order of the methods.
-VIEWS = ("session_metrics", "session_items", "messages", "tool_calls", "model_calls", "queries", "scores", "errors")
+#: Views over sessions and what is in them, with the columns that order the rows of one session.
+VIEWS = {
+    "session_metrics": "",
+    "session_items": ", occurred_at, item_type, item_id",
+    "messages": ", position",
+    "tool_calls": ", position",
+    "model_calls": ", position",
+    "queries": ", position",
+    "scores": ", position",
+    "errors": ", occurred_at, item_type, item_id",
+}
+#: Columns that order the rows of one day, for functions with several.
+_ORDER_OF_A_DAY = {"user_activity": ("user_id",), "tool_usage": ("tool",), "model_usage": ("provider", "model")}
 
 
 class Analytics:
     """The views and functions for dashboards, over the warehouse of a ledger.
 
-    Every method returns an ``Answer``: iterate over it, or call its ``to_frame`` (pandas) or ``to_arrow``. Days are
-    those of UTC, both ends included. Without ``last_day`` the last one is today, without ``first_day`` there are seven.
+    Every method returns an ``Answer``: iterate over it, or call its ``to_frame`` (pandas) or ``to_arrow``. Its rows are
+    in the order of time. Days are those of UTC, both ends included. Without ``last_day`` the last one is today, without
+    ``first_day`` there are seven.
 
     What each answer counts, and its columns: docs/analytics.md and docs/sql.md. What may be raised is said at
     ``SessionLedger.sql``.
@@ -88,7 +100,10 @@ class Analytics:
         for number, (key, value) in enumerate((attributes or {}).items()):
             conditions.append(_has_attribute(number, value))
             parameters |= {f"key_{number}": check_text(key, "the name of an attribute"), f"value_{number}": value}
-        return self._ledger.sql(f"SELECT * FROM {name} WHERE {' AND '.join(conditions)}", parameters)  # noqa: S608
+        statement = f"""
+            SELECT * FROM {name} WHERE {" AND ".join(conditions)} ORDER BY created_at, session_id{VIEWS[name]}
+        """  # noqa: S608
+        return self._ledger.sql(statement, parameters)
 
     def daily_activity(
         self, first_day: Day | None = None, last_day: Day | None = None, *, lookback_days: int = LOOKBACK_DAYS
@@ -180,7 +195,8 @@ class Analytics:
     def _activity(self, name: str, first_day: Day | None, last_day: Day | None, lookback_days: int) -> Answer:
         parameters = self._days(first_day, last_day)
         parameters["lookback_days"] = check_whole(lookback_days, "lookback_days", at_most=100_000)
-        statement = f"SELECT * FROM {name}(@first_day, @next_day, @lookback_days) ORDER BY day"  # noqa: S608
+        order = ", ".join(("day", *_ORDER_OF_A_DAY.get(name, ())))
+        statement = f"SELECT * FROM {name}(@first_day, @next_day, @lookback_days) ORDER BY {order}"  # noqa: S608
         return self._ledger.sql(statement, parameters)
 
     def _by_attribute(self, name: str, first_day: Day | None, last_day: Day | None, attribute: str | None) -> Answer:

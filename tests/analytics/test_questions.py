@@ -68,6 +68,13 @@ def test_a_view_has_the_rows_of_the_sessions_of_the_days_and_of_the_user(analyti
     assert ids(analytics.view(view, "2026-03-01", user_id="ada", attributes={"topic": "stock"})) == {"s2"}
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_rows_of_a_view_are_in_the_order_of_creation(analytics, view):
+    rows = list(analytics.view(view, "2026-03-01"))
+    keys = [(row["created_at"], row["session_id"], row.get("position", 0)) for row in rows]
+    assert keys == sorted(keys)
+
+
 def test_attributes_are_compared_as_what_they_are(analytics):
     def found(**attributes):
         return ids(analytics.sessions("2026-03-01", attributes=attributes))
