@@ -34,6 +34,10 @@ setup: ## Set up the development environment, .venv/ (Python 3.13)
 setup-duckdb2:
 	@$(VENV) .venv-duckdb2 3.13 requirements-duckdb2.lock
 
+.PHONY: setup-agent-analytics
+setup-agent-analytics:
+	@$(VENV) .venv-agent-analytics 3.13 requirements-agent-analytics.lock
+
 .PHONY: setup-311
 setup-311:
 	@$(VENV) .venv-311 3.11 requirements-dev.lock
@@ -59,7 +63,7 @@ test: setup test-duckdb2 ## Run the offline tests, except the slowest ones throu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
+test-slow: setup setup-agent-analytics ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
 	cd tests && ../$(BIN)/python -m faults.torture --seed 7 --minutes 1
 
@@ -123,13 +127,16 @@ docs: setup ## Generate references and AsyncSessionLedger's types, and run every
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
 # No flag sets an index, so uv uses its default, the public one; the lock contains neither an index nor a path.
-LOCK = $$($(PYTHON3) tools/venv.py uv) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-emit-find-links --no-config --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+LOCK_UV = $$($(PYTHON3) tools/venv.py uv) pip compile
+LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-config \
+  --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
+LOCK = $(LOCK_UV) pyproject.toml --all-extras $(LOCK_FLAGS)
 
 .PHONY: lock
 lock: ## Resolve the locks again (LOCK_ARGS=--upgrade for newer releases)
 	$(LOCK) --group dev --output-file requirements-dev.lock
 	$(LOCK) --group duckdb2 --output-file requirements-duckdb2.lock
+	$(LOCK_UV) $(LOCK_FLAGS) --group agent-analytics --output-file requirements-agent-analytics.lock
 	@! grep -nE '(://|^-|file:|/(home|root|opt|usr|tmp)/)' requirements-*.lock
 
 .PHONY: wheel
@@ -138,5 +145,5 @@ wheel: setup ## Build the wheel in dist/
 
 .PHONY: clean
 clean: ## Remove environments, caches and build products
-	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .mutants.json .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-duckdb2 .venv-agent-analytics .venv-311 .tools .tools.lock .mutants.json .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,8 @@ from support.sql_targets import OnDuckDB
 
 pytestmark = pytest.mark.duckdb
 
-VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
+#: All views but the one whose schema, which is not ours, has no created_at to filter by.
+VIEWS = [item.name for item in catalog.objects() if item.kind == "view" and item.name != "agent_events"]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
 OF_DAYS = ("outcomes", "attribute_distribution", "top_assets", "cohorts")
 OF_ACTIVITY = ("daily_activity", "user_activity", "tool_usage", "model_usage", "storage_growth")

@@ -101,7 +101,7 @@ _ITEM_SLOTS = [
     *(("tool_call_status", "a"), ("message", "m1"), ("message", "m2"), ("model_call", "c1"), ("model_call", "c2")),
     *(("query", "q1"), ("query", "q2"), ("score", "n1"), ("error", ""), ("lineage", ""), ("attribute", "reward")),
     ("attribute", "topic"),
-    *(("status", ""), ("session_type", ""), ("expires_at", ""), ("tag", "t")),
+    *(("status", ""), ("session_type", ""), ("expires_at", ""), ("tag", "t"), ("question", ""), ("summary", "")),
 ]
 
 
