@@ -1,4 +1,4 @@
-"""Write files atomically: at any moment the path holds the former file or the new one, never a part of a file.
+"""Write files and folders atomically: at any moment the path holds the former file or the new one, never a part of it.
 
 The content goes to a temporary file in the same directory, ``.NAME.RANDOM.part``, which is synced and then renamed. If
 writing raises an exception, the temporary file is removed. If the process is killed, the temporary file stays, and the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -126,6 +127,52 @@ def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> It
             _closed(descriptor)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Context manager that yields an empty temporary folder, and renames it to ``path`` after the block.
+
+    If the block raises or the process is killed, there is nothing at ``path``, as before. Only the owner may read the
+    new folder. The files in it must have been synced in the block.
+
+    Args:
+        path: The folder. It must not exist, or be an empty folder. A symbolic link to one is followed.
+
+    Raises:
+        FileExistsError: There is a file, or a folder that is not empty.
+        FileNotFoundError: The folder in which the new folder is to be is missing; ``filename`` names it.
+        OSError: The folder cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    if not path.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    _check_vacant(path)
+    remove_leftovers(path)
+    part = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}")
+    descriptor = -1
+    with _named(path, part):
+        try:
+            while not part.exists():  # another process may take it for abandoned before it is locked
+                descriptor = _closed(descriptor)
+                part.mkdir(mode=0o700)
+                descriptor = _locked_folder(part)
+            yield part
+            _sync_directory(part)
+            if path.exists():
+                _check_vacant(path)
+                path.rmdir()
+            part.rename(path)
+            _sync_directory(path.parent)
+        finally:
+            if part.exists():
+                shutil.rmtree(part)
+            _closed(descriptor)
+
+
+def _check_vacant(path: Path) -> None:
+    if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
 def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
     """Remove the temporary files that killed processes left for a path.
 
@@ -144,7 +191,10 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
     for part in found:
         try:
             if (status is not None and os.path.samestat(part.lstat(), status)) or _is_abandoned(part):
-                part.unlink()
+                if part.is_dir() and not part.is_symlink():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
         except OSError as error:
             # Another process was faster, or the file is somebody else's, or files cannot be locked here.
             if not is_from_system(error):
@@ -236,6 +286,23 @@ def _open_locked(part: Path, mode: int | None) -> int:
     except BaseException:
         _closed(descriptor)
         raise
+    return descriptor
+
+
+def _locked_folder(folder: Path) -> int:
+    """Lock a folder. Return its descriptor, or -1 if it is gone or folders cannot be locked here."""
+    if sys.platform == "win32":
+        return -1
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return -1
+    try:
+        _lock(descriptor)
+    except OSError as error:  # another process takes it for abandoned, or no process can take one for abandoned
+        if not is_from_system(error):
+            _closed(descriptor)
+            raise
     return descriptor
 
 

@@ -77,7 +77,7 @@ GROUPS = {
         "seals": "ledger.cli.commands.seals",
     },
     "Export, import and backup": {
-        "export": "ledger.cli.commands.transfer",
+        "export": "ledger.cli.commands.export",
         "import": "ledger.cli.commands.transfer",
         "import-store": "ledger.cli.commands.import_store",
         "backup": "ledger.cli.commands.transfer",

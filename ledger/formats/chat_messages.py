@@ -150,6 +150,16 @@ def text_of(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
+def answering_role(role: str) -> bool:
+    """Return True if messages of a role answer tool calls."""
+    return role in _ANSWERING
+
+
+def is_call_block(block: Any) -> bool:
+    """Return True if a content block of Anthropic's API is a tool call or an answer to one."""
+    return isinstance(block, dict) and str(block.get("type")).endswith(("tool_use", "tool_result"))
+
+
 def _answer(call_id: Any, name: str | None, content: Any, failed: bool) -> Answered:
     if isinstance(content, list) and content and all(_is_text_part(part) for part in content):
         content = text_of(content) or ""

@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 
 from ledger.errors import CorruptEvent, InvalidInput, LedgerError, SessionNotFound
+from ledger.formats.batches import Batch
 from ledger.formats.lines import Record, items, records
 from ledger.formats.recognition import hint, text_hint
-from ledger.formats.refusals import REFUSALS, Refuse, end_import, locate
+from ledger.formats.refusals import Refuse, end_import
 from ledger.model.events import (
     MAX_CHANGES,
     SCHEMA_VERSION,
@@ -35,7 +36,6 @@ from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
-from ledger.stores.checks import by_session
 
 #: Keys of a line, in order, without the last key, which is ``changes``.
 ENVELOPE = (
@@ -43,8 +43,8 @@ ENVELOPE = (
     *("created_at", "schema_version", "store_id", "prev_hash", "event_hash", "idempotency_key"),
 )
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
-#: A batch is written once it has this many events or bytes. It never ends between consecutive events of a session.
-BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
+#: Keys of a line that are times.
+TIMES = ("occurred_at", "recorded_at", "created_at")
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
 _SESSION_ID = re.compile(rb'"session_id": ?("(?:[^"\\]|\\.)*")')
@@ -94,6 +94,16 @@ def decode(line: bytes | str) -> RecordedEvent:
         _check_keys(found, _LINE_KEYS - {"idempotency_key"}, _LINE_KEYS, "an event")
     except InvalidInput as error:
         raise InvalidInput(f"{error}{hint(found, 'events')}") from None
+    times = {name: from_text(found[name], name) for name in TIMES}
+    return event_of({**found, **times})
+
+
+def event_of(found: Mapping[str, Any]) -> RecordedEvent:
+    """Return the event of an object with the keys of a line, in which the times are datetimes already.
+
+    Raises:
+        InvalidInput, ValueTooLarge: No store would record such an event; the message gives the reason.
+    """
     for name in ("session_id", "event_id", "user_id", "store_id"):
         check_text(found[name], name)
     check_event_type(found["event_type"])
@@ -106,24 +116,41 @@ def decode(line: bytes | str) -> RecordedEvent:
     _check_hashes(found, "prev_hash", "event_hash")
     if not isinstance(found["changes"], list) or not 1 <= len(found["changes"]) <= MAX_CHANGES:
         raise InvalidInput(f"changes must be an array of 1 to {MAX_CHANGES:,} items.")
-    times = {name: from_text(found[name], name) for name in ("occurred_at", "recorded_at", "created_at")}
     current = found["schema_version"] == SCHEMA_VERSION
     changes = tuple(_change(change, current) for change in found["changes"])
     if len({(change.field, change.key) for change in changes}) < len(changes):
         raise InvalidInput("two changes of the event have the same field and key.")
     check_size(changes, idempotency_key=found.get("idempotency_key"))
-    return RecordedEvent(**{**found, **times, "changes": changes})
+    return RecordedEvent(**{**found, "changes": changes})
 
 
-def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) -> Iterator[bytes]:
-    """Yield the lines of the given sessions in the given order; by default, of all sessions, newest first.
-
-    The events of a session are consecutive and in order. Only one page of events is in memory at a time.
+def export_lines(
+    store: EventStore, session_ids: Iterable[str] | None = None, *, query: SessionQuery | None = None
+) -> Iterator[bytes]:
+    """Yield the lines of the events of ``exported_events``.
 
     Raises:
         SessionNotFound: A given session does not exist.
     """
-    for session_id in _all_ids(store) if session_ids is None else session_ids:
+    return map(encode, exported_events(store, session_ids, query=query))
+
+
+def exported_events(
+    store: EventStore, session_ids: Iterable[str] | None = None, *, query: SessionQuery | None = None
+) -> Iterator[RecordedEvent]:
+    """Yield the events of the given sessions in the given order; by default, of all sessions, newest first.
+
+    The events of a session are consecutive and in order. Only one page of events is in memory at a time.
+
+    Args:
+        store: The store.
+        session_ids: The sessions.
+        query: Criteria of the sessions, if they are not given.
+
+    Raises:
+        SessionNotFound: A given session does not exist.
+    """
+    for session_id in _ids(store, query or SessionQuery()) if session_ids is None else session_ids:
         after: str | None = "0"
         while after is not None:
             page = store.events(session_id, after=int(after), limit=EVENTS_PAGE, upcast=False)
@@ -131,7 +158,7 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
                 raise SessionNotFound(
                     f"There is no session {session_id}. List the sessions with: ledger list", session_id=session_id
                 )
-            yield from map(encode, page)
+            yield from page
             after = page.next
 
 
@@ -161,108 +188,34 @@ def import_lines(
             cannot be imported. The message begins with the line's number. The lines of the same session
             directly before and after the line are not imported either.
     """
-    batch = _Batch(store, refuse)
-    must_be_chained = store.capabilities.hash_chain and not unchained
+    batch = Batch(store, refuse)
     for record in _records(lines, seen, refuse):
         try:
             event = decode(record.text)
-            if event.event_hash is None and must_be_chained:
-                raise CorruptEvent(
-                    f"Session {event.session_id}, version {event.version} has no hash, so nobody can tell if it was "
-                    "changed. If it comes from a ledger in BigQuery, which keeps no hashes, accept it with unchained "
-                    "(`ledger import --unchained`).",
-                    session_id=event.session_id,
-                    version=event.version,
-                )
+            check_chained(event, store, unchained)
         except LedgerError as error:
-            batch.leave_out(error, record)
+            batch.leave_out(error, record.place, _session_named_in(record.text))
         else:
-            batch.add(event, record)
+            batch.add(event, record.place, len(record.text))
     batch.write()
     return Imported(len(batch.sessions), batch.events, batch.new)
+
+
+def check_chained(event: RecordedEvent, store: EventStore, unchained: bool) -> None:
+    """Raise CorruptEvent if an event to import has no hash, the store has hash chains, and ``unchained`` is False."""
+    if event.event_hash is None and store.capabilities.hash_chain and not unchained:
+        raise CorruptEvent(
+            f"Session {event.session_id}, version {event.version} has no hash, so nobody can tell if it was "
+            "changed. If it comes from a ledger in BigQuery, which keeps no hashes, accept it with unchained "
+            "(`ledger import --unchained`).",
+            session_id=event.session_id,
+            version=event.version,
+        )
 
 
 def _records(lines: Iterable[bytes], seen: Callable[[bytes], object], refuse: Refuse) -> Iterator[Record]:
     for record in records(lines, seen=seen, refuse=refuse):
         yield from items(record)
-
-
-class _Batch:
-    """Events to write in one call of the store, with their positions.
-
-    Attributes:
-        sessions: Ids of the sessions of the written events.
-        events, new: How many events were written, and how many of them the store did not have.
-    """
-
-    def __init__(self, store: EventStore, refuse: Refuse) -> None:
-        self.sessions: set[str] = set()
-        self.events = self.new = 0
-        self._store = store
-        self._refuse = refuse
-        #: The session of which a line was refused: its lines that follow directly are left out too.
-        self._left_out: str | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self._events: list[RecordedEvent] = []
-        self._where: dict[tuple[str, int], Record] = {}
-        self._bytes = 0
-
-    def add(self, event: RecordedEvent, record: Record) -> None:
-        if event.session_id == self._left_out:
-            return
-        self._left_out = None
-        full = len(self._events) >= BATCH_EVENTS or self._bytes >= BATCH_BYTES
-        if full and event.session_id != self._events[-1].session_id:
-            self.write()
-        self._events.append(event)
-        place = Record(record.line, b"", record.item)
-        self._where.setdefault((event.session_id, event.version), place)
-        self._where.setdefault((event.session_id, 0), place)
-        self._bytes += len(record.text)
-
-    def leave_out(self, error: LedgerError, record: Record) -> None:
-        """Refuse a line, with its session. If the line does not tell which, that is the session of the lines before."""
-        locate(error, record.where)
-        before = self._events[-1].session_id if self._events else self._left_out
-        whose = _session_named_in(record.text)
-        incomplete = {before} if whose is None or self._refuse is end_import else {whose}
-        self._events = [event for event in self._events if event.session_id not in incomplete]
-        self.write()
-        self._left_out = whose or before
-        self._refuse(error)
-
-    def write(self) -> None:
-        if self._events:
-            self._write(self._events)
-        self._clear()
-
-    def _write(self, events: list[RecordedEvent]) -> None:
-        try:
-            self.new += self._store.ingest(events)
-        except REFUSALS as error:
-            of_session = by_session(events)
-            if self._refuse is end_import or len(of_session) == 1:
-                self._locate(error)
-                self._refuse(error)
-                return
-        else:
-            self.events += len(events)
-            self.sessions.update(event.session_id for event in events)
-            return
-        # One of the sessions was refused: write each alone.
-        for alone in of_session.values():
-            self._write(alone)
-
-    def _locate(self, error: LedgerError) -> None:
-        session_id = getattr(error, "session_id", "")
-        place = self._where.get((session_id, getattr(error, "version", 0))) or self._where.get((session_id, 0))
-        if place is not None:
-            locate(error, place.where)
-        else:
-            lines = [each.line for each in self._where.values()]
-            locate(error, f"Lines {min(lines)} to {max(lines)}")
 
 
 def _session_named_in(text: bytes) -> str | None:
@@ -275,8 +228,8 @@ def _session_named_in(text: bytes) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _all_ids(store: EventStore) -> Iterator[str]:
-    listed = every_item(lambda after: store.sessions(SessionQuery(), after=after, limit=SESSIONS_PAGE))
+def _ids(store: EventStore, query: SessionQuery) -> Iterator[str]:
+    listed = every_item(lambda after: store.sessions(query, after=after, limit=SESSIONS_PAGE))
     return (head.session_id for head, _ in listed)
 
 

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from ledger.errors import InvalidInput
+from ledger.formats.batches import Place
 from ledger.formats.recognition import binary_kind
 from ledger.formats.refusals import Refuse, end_import, locate
 
@@ -37,9 +38,14 @@ class Record:
     item: int | None = None
 
     @property
+    def place(self) -> Place:
+        """The position for messages."""
+        return Place(self.line, self.item)
+
+    @property
     def where(self) -> str:
-        """Position for messages, for example ``Line 3`` or ``Line 1, item 2``."""
-        return f"Line {self.line}" if self.item is None else f"Line {self.line}, item {self.item}"
+        """The position as text."""
+        return self.place.where
 
 
 def records(

@@ -13,7 +13,8 @@ _BINARY: Mapping[bytes, str] = {
     b"\x1f\x8b": "this looks like a gzip file. Decompress it first: gunzip -c FILE | ledger import -",
     b"(\xb5/\xfd": "this looks like a Zstandard file. Decompress it first: zstd -dc FILE | ledger import -",
     b"PK\x03\x04": "this looks like a zip file. Decompress it first: unzip -p FILE | ledger import -",
-    b"PAR1": "this looks like a Parquet file. Export the table as JSON Lines.",
+    b"PAR1": "this looks like a Parquet file. If `ledger export` wrote it, import it with --format parquet; otherwise "
+    "export the table as JSON Lines.",
     b"Obj\x01": "this looks like an Avro file. Export the table as JSON Lines.",
 }
 _EVENT = frozenset(("session_id", "event_id", "event_type", "changes"))

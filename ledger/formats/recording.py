@@ -13,7 +13,8 @@ from datetime import datetime
 
 from ledger.clock import new_salt
 from ledger.errors import IdempotencyConflict, ValueTooLarge, WrongExpectedVersion
-from ledger.formats.events import BATCH_BYTES, BATCH_EVENTS, Imported
+from ledger.formats.batches import BATCH_BYTES, BATCH_EVENTS
+from ledger.formats.events import Imported
 from ledger.formats.refusals import REFUSALS, Refuse, end_import, locate
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import chained

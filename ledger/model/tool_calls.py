@@ -47,7 +47,7 @@ def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, cha
             existing.add(call_id)
             planned.append(Change("tool_call", call_id, definition))
             planned.append(Change("tool_call_status", call_id, "pending"))
-        elif (held := _value(state, call_id)) and _arguments(held) is None and _arguments(definition) is not None:
+        elif (held := _value(state, call_id)) and arguments_of(held) is None and arguments_of(definition) is not None:
             planned.append(Change("tool_call", call_id, {**held, **definition}))
     return planned
 
@@ -174,7 +174,7 @@ def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
             found = id_in_object(call, state)
         elif _has_own_id(definition):
             found = _checked(call_id, definition, state)
-        elif _arguments(definition) is None:
+        elif arguments_of(definition) is None:
             found = call_id
         else:
             free = [it for it in known.get(definition["name"], ()) if it not in taken]
@@ -190,7 +190,7 @@ def _has_own_id(definition: Mapping[str, Any]) -> bool:
 
 def _checked(call_id: str, definition: Mapping[str, Any], state: State) -> str:
     held = _value(state, call_id)
-    has_other_arguments = None not in map(_arguments, (held, definition)) and _form(held) != _form(definition)
+    has_other_arguments = None not in map(arguments_of, (held, definition)) and _form(held) != _form(definition)
     if held and (held.get("name") != definition["name"] or has_other_arguments):
         raise InvalidInput(
             f"The tool call {call_id!r} has another name or other arguments in this session, and they are never "
@@ -213,19 +213,19 @@ def _id_for(
     """
     form = _form(definition)
     same = (it for it in named if _form(_value(state, it)) == form)
-    planned = (it for it in named if _arguments(_value(state, it)) is None and _status(state, it) not in ANSWERED)
+    planned = (it for it in named if arguments_of(_value(state, it)) is None and _status(state, it) not in ANSWERED)
     new = (it for it in chain([call_id], _further(definition["name"])) if not _has_call(state, it) and it not in taken)
     return next(chain(same, planned, new))
 
 
-def _arguments(definition: Mapping[str, Any] | None) -> Any:
+def arguments_of(definition: Mapping[str, Any] | None) -> Any:
     """Return the arguments in a definition; None if there are none."""
     return next((it for it in map((definition or {}).get, _ARGUMENTS) if it is not None), None)
 
 
 def _form(definition: Mapping[str, Any] | None) -> str:
     """Return the arguments in a definition as canonical JSON."""
-    return canonical(json_form(_arguments(definition), "the arguments of a tool call"))
+    return canonical(json_form(arguments_of(definition), "the arguments of a tool call"))
 
 
 def listed_in(constraints: Any) -> Any:

@@ -23,7 +23,15 @@ _TYPES = {
 }
 #: Maps the name of each column to its Arrow type, in the column order of ``session_events``.
 COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
-_VALUE = list(COLUMNS).index("value")
+_VALUE = columns.position("value")
+_UTC = pa.timestamp("us", tz="UTC")
+#: The columns as they are outside of this process: times have the time zone UTC, and most columns are never NULL.
+SCHEMA = pa.schema(
+    [
+        pa.field(it.name, _UTC if COLUMNS[it.name] == _INSTANT else COLUMNS[it.name], it.nullable)
+        for it in columns.COLUMNS
+    ]
+)
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
@@ -46,19 +54,27 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
         ) from error
 
 
-def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Return rows as a record batch for BigQuery's Storage Write API. The batch's timestamps have the time zone UTC.
-
-    Values are spelled so that BigQuery accepts their doubles.
+def exact_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Return rows as a record batch with the schema ``SCHEMA``. Values keep their text.
 
     Args:
         rows: Rows without ``seq``. Times are integers (microseconds since 1970), and values are JSON text.
     """
-    by_column = list(zip(*rows, strict=True))
-    by_column[_VALUE] = tuple(text and exactly_parsable(text) for text in by_column[_VALUE])
+    by_column = zip(*rows, strict=True)
     arrays = [_array(values, kind) for values, kind in zip(by_column, COLUMNS.values(), strict=True)]
-    zoned = [array.cast(pa.timestamp("us", tz="UTC")) if array.type == _INSTANT else array for array in arrays]
-    return pa.RecordBatch.from_arrays(zoned, names=list(COLUMNS))
+    zoned = [array.cast(_UTC) if array.type == _INSTANT else array for array in arrays]
+    return pa.RecordBatch.from_arrays(zoned, schema=SCHEMA)
+
+
+def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Return rows as a record batch for BigQuery's Storage Write API. Its values are spelled so that it accepts them.
+
+    Args:
+        rows: As for ``exact_batch``.
+    """
+    return exact_batch(
+        [(*row[:_VALUE], row[_VALUE] and exactly_parsable(row[_VALUE]), *row[_VALUE + 1 :]) for row in rows]
+    )
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

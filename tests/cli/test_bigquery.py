@@ -99,6 +99,12 @@ def test_a_session_is_the_same_in_sqlite_and_in_bigquery_byte_for_byte(
     for form in (["--json"], ["--json", "--details"], ["--format", "csv"], ["--details"]):
         in_sqlite, in_bigquery = (printed(query_sessions, session_id, *form, "--url", url) for url in (here, place.url))
         assert in_sqlite == in_bigquery
+    events, back = str(tmp_path / "events"), f"sqlite:///{tmp_path / 'back.db'}"
+    there.ok("export", "--format", "parquet", "--output", events)
+    assert there.json("import", "--format", "parquet", events)["new_events"] == 0
+    there.ok("import", "--url", back, "--format", "parquet", events)
+    assert there.ok("export", "--url", back) == there.ok("export")
+    there.ok("verify", "--url", back)
 
 
 def story(shell: Shell) -> tuple[str, list[str]]:

@@ -1,12 +1,14 @@
 """Kills a process, or raises in it, at each line in turn of code that writes a file: it is the old file or the new one.
 
-``python tests/faults/line_kills.py create FOLDER``; ``backup`` and ``export`` likewise. Each attempt is a forked child
-that ends at its n-th line in the modules that write; the parent then looks at what it left, and prints the numbers.
+``python tests/faults/line_kills.py create FOLDER``; ``backup``, ``export`` and ``parquet`` likewise. Each attempt is a
+forked child that ends at its n-th line in the modules that write; the parent then looks at what it left, and prints the
+numbers.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -14,13 +16,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from ledger import SessionLedger
 from ledger.cli.app import ledger as command
+from ledger.formats.parquet import export_parquet
 
 MODULES = {
     "create": ("ledger/files.py", "sqlite/database_file.py"),
     "backup": ("ledger/files.py",),
-    "export": ("ledger/files.py", "commands/transfer.py"),
+    "export": ("ledger/files.py", "commands/export.py"),
+    "parquet": ("ledger/files.py",),
 }
 SESSIONS = 2
 OLD = b"yesterday's\n"
@@ -133,11 +139,30 @@ def check_export(place: Path) -> None:
     assert (place / "out.jsonl").read_bytes().count(b"\n") == SESSIONS
 
 
+def parquet(place: Path) -> None:
+    with SessionLedger.open(f"sqlite:///{place.parent}/source.db") as ledger:
+        export_parquet(ledger.store, place / "events")
+
+
+def check_parquet(place: Path) -> None:
+    if not (place / "events").exists():
+        parquet(place)
+    (file,) = (path for path in (place / "events").rglob("*") if path.is_file())
+    assert pq.read_metadata(file).num_rows == 2 * SESSIONS
+    shutil.rmtree(place / "events")
+    parquet(place)  # and removes what the killed one left
+
+
 if __name__ == "__main__":
     what, folder = sys.argv[1], Path(sys.argv[2])
     with SessionLedger.open(f"sqlite:///{folder}/source.db") as made:
         for number in range(SESSIONS):
             made.create_session("ada", f"question {number}")
-    works = {"create": (create, check_create), "backup": (backup, check_backup), "export": (export, check_export)}
+    works = {
+        "create": (create, check_create),
+        "backup": (backup, check_backup),
+        "export": (export, check_export),
+        "parquet": (parquet, check_parquet),
+    }
     killed, interrupted = run(*works[what], folder, MODULES[what])
     print(f"{what}: killed at {killed} lines, interrupted at {interrupted}")

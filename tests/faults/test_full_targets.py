@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ ledger()
     [
         (("backup", "small/b.db"), "Cannot write a copy to small/b.db: No space left on device. The disk is full"),
         (("export", "-o", "small/e.jsonl"), "small/e.jsonl: No space left on device."),
+        (("export", "--format", "parquet", "-o", "small/e"), "small/e: No space left on device."),
         (("--url", "sqlite:///small/l.db", "restore-backup", "b.db"), "small/l.db: No space left on device. The disk"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else None,
@@ -32,7 +34,7 @@ def test_the_file_that_has_no_space_is_named(
     shell: Shell, tmp_path: Path, unshared: list[str], command: tuple[str, ...], says: str
 ) -> None:
     session_id = shell.ok("new", "q").strip()
-    shell.ok("message", session_id, "user", "long " * 50_000)
+    shell.ok("message", session_id, "user", random.Random(1).randbytes(250_000).hex())  # which no format makes smaller
     shell.ok("backup", str(tmp_path / "b.db"))
     (tmp_path / "small").mkdir()
     arguments = ["--url", shell.url, *command] if command[0] != "--url" else command

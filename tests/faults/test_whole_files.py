@@ -57,7 +57,7 @@ def names(folder: Path) -> set[str]:
 
 
 @POSIX
-@pytest.mark.parametrize("what", ["create", "backup", "export"])
+@pytest.mark.parametrize("what", ["create", "backup", "export", "parquet"])
 def test_a_write_that_ends_at_any_line_leaves_the_old_file_or_the_new_one(quick, what):
     program = [sys.executable, HERE / "line_kills.py", what, quick]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)

@@ -29,7 +29,7 @@ ALLOWED_CALLS: dict[str, dict[str, str]] = {
 
 
 @cache
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Have the analyzer's package, which has no setting for it, keep what it compiles."""
     COMPILED.mkdir(parents=True, exist_ok=True)
     settings = COMPILED / "cache.toml"
@@ -49,7 +49,7 @@ class GoogleSql:
     """Resolves statements; what a table, view or function statement creates can be read by the next."""
 
     def __init__(self) -> None:
-        _keep_compiled()
+        keep_compiled()
         self._language = LanguageOptions.maximum_features()
         self._tables: list[Any] = []
         self._functions: list[Any] = []

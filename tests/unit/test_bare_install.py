@@ -78,6 +78,7 @@ WORKING = [
     "relay retry",
     "maintain",
     "export --output out.jsonl",
+    "export --format openai-chat --output runs.jsonl",
     "import out.jsonl",
     "backup copy.db",
     "seal --output l.seal",
@@ -105,6 +106,9 @@ WORKING = [
 #: Every command that needs an extra, and what it says to type.
 FAILING = {
     "sql 'SELECT * FROM sessions'": ANALYTICS,
+    "export --view messages": ANALYTICS,
+    "export --format parquet --output out": ANALYTICS,
+    "import --format parquet copy.db": ANALYTICS,
     "sync": ANALYTICS,
     "relay": ANALYTICS,
     "reconcile": ANALYTICS,

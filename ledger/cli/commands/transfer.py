@@ -1,20 +1,18 @@
-"""Commands that export, import and back up events."""
+"""Commands that import events and back up ledgers."""
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import print_imported, print_json, to_terminal
-from ledger.cli.output.text import counted, safe
-from ledger.files import whole_file
+from ledger.cli.output.shapes import print_imported, print_json
+from ledger.cli.output.text import safe
 from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
@@ -22,63 +20,16 @@ if TYPE_CHECKING:
     from ledger.formats.events import Imported
     from ledger.stores.base import EventStore
 
-from ledger.cli.session_ids import SESSION
-
 COMMANDS: dict[str, click.Command] = {}
 
 
-@command(
-    "export",
-    "ledger export --output ledger.jsonl",
-    "ledger export SESSION_ID | jq .event_type",
-    into=COMMANDS,
-)
-@click.argument("session_ids", nargs=-1, type=SESSION, metavar="[SESSION_ID]...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="File to write, or - for stdout. It appears or is replaced once it is complete. Only its owner may read a new "
-    "file.  [default: stdout]",
-)
-def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
-    """Export the events of the given sessions, or of all sessions, as JSON Lines.
+class _Source(click.File):
+    """A file that is opened, or the path of a folder."""
 
-    `ledger import` restores them byte for byte. --json requires --output, and prints the number of events.
-    """
-    from ledger.formats.events import export_lines
-    from ledger.tiers.opening import check_output
-
-    if output == Path("-"):
-        output = None
-    if as_json and output is None:
-        raise click.UsageError("The export itself is JSON; --json requires --output.", click.get_current_context())
-    escaped = output is None and to_terminal()
-    count = 0
-    with opened(url) as ledger:
-        if output is not None:
-            check_output(ledger.store, output, LEDGER_WAREHOUSE.text())
-        with _target(output) as file, progress("Exporting events") as advance:
-            for line in export_lines(ledger.store, session_ids or None):
-                file.write(safe(line.decode()).encode() if escaped else line)
-                count += 1
-                advance(1)
-            file.flush()
-    if as_json:
-        print_json({"events": count})
-    else:
-        click.echo(f"{counted(count, 'event')} exported.", err=True)
-
-
-def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open.
-
-    Raises:
-        UsageError: Stdout was closed when the process was started.
-    """
-    if output is None and sys.__stdout__ is None:
-        raise click.UsageError("Stdout is closed: name a file with --output FILE.", click.get_current_context())
-    return nullcontext(sys.stdout.buffer) if output is None else whole_file(output, private=True)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the open file of a path, or the path if it is that of a folder."""
+        is_folder = isinstance(value, str) and value != "-" and os.path.isdir(value)  # noqa: PTH112 - False for no path
+        return Path(value) if is_folder else super().convert(value, param, ctx)
 
 
 @command(
@@ -88,16 +39,18 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     "ledger import --format openai-chat --skip-refused runs.jsonl",
     "cat sessions-*.json | ledger import --format sessions-table -",
     "ssh host ledger export | ledger import -",
+    "ledger import --format parquet events/",
     into=COMMANDS,
 )
-@click.argument("source", metavar="FILE", type=click.File("rb"))
+@click.argument("source", metavar="FILE", type=_Source("rb"))
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["events", "openai-chat", "sessions-table"]),
+    type=click.Choice(["events", "parquet", "openai-chat", "sessions-table"]),
     default="events",
     show_default=True,
-    help="events: output of `ledger export`. openai-chat: one recorded run per line; each becomes a session. "
+    help="events: output of `ledger export`. parquet: output of `ledger export --format parquet`, or a folder or file "
+    "in it. openai-chat: one recorded run per line; each becomes a session. "
     "Its messages may be those of OpenAI's Chat Completions or Responses, of Ollama or of Anthropic. "
     "sessions-table: BigQuery's export of a table with one full row per update; all files at once, in any order.",
 )
@@ -105,7 +58,8 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
 @click.option(
     "--unchained",
     is_flag=True,
-    help="events: accept events without hashes, as a ledger in BigQuery exports them. Nobody can verify them later.",
+    help="events, parquet: accept events without hashes, as a ledger in BigQuery exports them. Nobody can verify them "
+    "later.",
 )
 @click.option(
     "--skip-refused",
@@ -115,31 +69,52 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
 def import_(
     as_json: bool,
     url: str | None,
-    source: IO[bytes],
+    source: IO[bytes] | Path,
     form: str,
     user: str | None,
     unchained: bool,
     skip_refused: bool,
 ) -> None:
-    """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
+    """Import events, recorded runs or a table of sessions from JSON Lines, or events from Parquet.
 
-    Indented JSON, arrays and UTF-16 are read too. Events recorded before are skipped, so an import can be repeated. If
-    a line is invalid, the error has the line's number, and no event of that line's session is recorded.
+    FILE may be - for stdin, except for Parquet. Indented JSON, arrays and UTF-16 are read too. Events recorded before
+    are skipped, so an import can be repeated. If a line is invalid, the error has the line's number, and no event of
+    that line's session is recorded; likewise for a row of a Parquet file.
     """
     if user is not None and form != "openai-chat":
         raise click.UsageError(
             "--user requires --format openai-chat; events and rows have their own owners.", click.get_current_context()
         )
-    if unchained and form != "events":
-        raise click.UsageError("--unchained requires --format events.", click.get_current_context())
-    path = Path(str(getattr(source, "name", "-")))
+    if unchained and form not in ("events", "parquet"):
+        raise click.UsageError("--unchained requires --format events or parquet.", click.get_current_context())
+    path = source if isinstance(source, Path) else Path(str(getattr(source, "name", "-")))
+    if isinstance(source, Path) and form != "parquet":
+        raise click.UsageError(
+            f"{path} is a folder. If it has Parquet files of `ledger export`, add --format parquet.",
+            click.get_current_context(),
+        )
+    if form == "parquet" and not path.exists():
+        raise click.UsageError("--format parquet requires the path of a folder or a file.", click.get_current_context())
     size = path.stat().st_size if path.is_file() else None
     refused: list[LedgerError] | None = [] if skip_refused else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
-        imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)), refused)
+        if isinstance(source, Path) or form == "parquet":
+            imported = _import_parquet(ledger.store, path, unchained, advance, refused)
+        else:
+            imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)), refused)
     print_imported(imported, as_json, refused)
     if refused:
         raise click.exceptions.Exit(1)
+
+
+def _import_parquet(
+    store: EventStore, path: Path, unchained: bool, seen: Callable[[int], object], refused: list[LedgerError] | None
+) -> Imported:
+    from ledger.formats.parquet import import_parquet
+    from ledger.formats.refusals import end_import
+
+    refuse = end_import if refused is None else refused.append
+    return import_parquet(store, path, unchained=unchained, seen=seen, refuse=refuse)
 
 
 def _import(

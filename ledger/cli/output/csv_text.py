@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import click
@@ -37,13 +38,20 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, csv_safe
         rows: The values of each row, in this order.
         csv_safe: True to put an apostrophe before text that a spreadsheet would run as a formula.
     """
+    click.echo("".join(csv_lines(columns, rows, csv_safe=csv_safe)), nl=False)
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, csv_safe: bool) -> Iterator[str]:
+    """Yield a header and rows as CSV, each with its line break; see ``print_csv``."""
     from ledger.cli.output.tables import cell  # loads rich, which --help does without
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    for row in (columns, *rows):
+    for row in chain([columns], rows):
         writer.writerow([_shown(value, cell(value), csv_safe) for value in row])
-    click.echo(buffer.getvalue(), nl=False)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
 
 
 def _shown(value: Any, text: str, csv_safe: bool) -> str:
