@@ -4,7 +4,7 @@
 ``created_at``, ``updated_at``, ``scores``, the session's attributes and results under their names, and ``messages``.
 A message has the keys of Chat Completions, and those that an imported message had beside them. A tool call belongs to
 the message that planned it or, without one, to a message of its own; its result follows as a message of the role
-``tool``. What lines do not have is listed in docs/python.md.
+``tool``. What lines do not have is listed in docs/exports.md.
 
 Source: the types of the package openai (``types/chat``).
 """
