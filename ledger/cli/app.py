@@ -56,6 +56,9 @@ GROUPS = {
         "compare": "ledger.cli.commands.time_travel",
         "tail": "ledger.cli.commands.time_travel",
     },
+    "Analytics": {
+        "stats": "ledger.cli.commands.stats",
+    },
     "SQL": {
         "sql": "ledger.cli.commands.warehouse",
         "schema": "ledger.cli.commands.warehouse",

@@ -105,6 +105,7 @@ WORKING = [
 #: Every command that needs an extra, and what it says to type.
 FAILING = {
     "sql 'SELECT * FROM sessions'": ANALYTICS,
+    "stats": ANALYTICS,
     "sync": ANALYTICS,
     "relay": ANALYTICS,
     "reconcile": ANALYTICS,
