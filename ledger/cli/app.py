@@ -58,6 +58,7 @@ GROUPS = {
     },
     "Analytics": {
         "stats": "ledger.cli.commands.stats",
+        "report": "ledger.cli.commands.session_report",
     },
     "SQL": {
         "sql": "ledger.cli.commands.warehouse",

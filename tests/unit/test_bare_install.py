@@ -49,6 +49,7 @@ WORKING = [
     "score {sid} quality 5",
     "model-call {sid} gemini-2.5-flash --input-tokens 5",
     "tool-calls {sid}",
+    "report --session {sid} --out session.html",
     "remove-message {sid} m1",
     "grant {sid} bob read",
     "revoke {sid} bob",
