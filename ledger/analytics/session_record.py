@@ -118,7 +118,8 @@ def _steps(session: Session, events: Sequence[RecordedEvent]) -> list[Step]:
     copies = {event.event_id for event in events if _copies(event)}
     steps = []
     for message in session.messages:
-        is_copy = state["message", message.message_id].event_id in copies
+        written = state.get(("message", message.message_id))
+        is_copy = written is not None and written.event_id in copies
         steps.append(Step(message, message.version, message.actor, message.occurred_at, is_copy=is_copy))
     for (field, key), held in state.items():
         if field == "model_call":
@@ -126,7 +127,9 @@ def _steps(session: Session, events: Sequence[RecordedEvent]) -> list[Step]:
             is_copy = held.event_id in copies
             steps.append(Step(made, held.version, event.actor, event.occurred_at, is_copy=is_copy))
     for call in session.calls:
-        written = state.get(("tool_call", call.call_id)) or state["tool_call_status", call.call_id]
+        written = state.get(("tool_call", call.call_id)) or state.get(("tool_call_status", call.call_id))
+        if written is None:  # in BigQuery, another writer may have added to the last version between both reads
+            continue
         event, of_call = by_id[written.event_id], times.get(call.call_id)
         result = state.get(("tool_call_result", call.call_id))
         erased, is_copy = result is not None and result.text is None, written.event_id in copies

@@ -10,6 +10,7 @@ from ledger.analytics.session_record import ModelCall, SessionRecord, Step
 from ledger.analytics.session_values import (
     ERASED,
     content_html,
+    content_text,
     ends,
     html,
     one_line_html,
@@ -31,6 +32,8 @@ _NUMBERS = (
 )
 #: What the line of a call in the conversation tells besides its tokens.
 _ON_LINE = (("cost_usd", dollars_text), ("duration_ms", duration_text))
+#: Roles whose messages are for the model: those of more characters are folded.
+_FOLDED, _SHORT = ("system", "developer", "tool", "function"), 300
 #: Columns that are summed up.
 _SUMMED = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cost_usd")
 
@@ -115,8 +118,8 @@ def _message_html(number: int, step: Step, message: Message, form: str, characte
     if isinstance(message.processing_time_ms, int | float):
         notes.append(duration_text(message.processing_time_ms))
     if message.tools_used:
-        notes.append(f"tools: {one_line_html(message.tools_used, 120)}")
-    who = f"<span>{html(step.actor)}</span>" if step.actor else ""
+        notes.append(f"tools: {one_line_html(_names(message.tools_used), 120)}")
+    who = f"<span>{html(step.actor)}</span>" if step.actor not in (None, message.role) else ""
     error = "" if message.error in (None, False) else _part_html("Error", message.error, characters)
     extra = "".join(
         f"<details><summary>{name}</summary>{_part_html('', value, characters)}</details>"
@@ -125,11 +128,24 @@ def _message_html(number: int, step: Step, message: Message, form: str, characte
     )
     kind = "failed" if error else message.role if message.role in ("user", "assistant") else ""
     content = ERASED if message.role == "erased" else content_html(message.content, characters)
+    text = content_text(message.content)
+    if message.role in _FOLDED and not error and len(text_of(text)) > _SHORT:
+        return (
+            f'<details class="panel" id="s{number}"><summary><b>{html(message.role)}</b>{who}'
+            f"{time_html(step.at, form)}<span>{one_line_html(text, 70)}</span>"
+            f'<span class="right">{", ".join(notes)}</span></summary>'
+            f'<div class="text">{content}</div>{extra}</details>'
+        )
     return (
         f'<article class="panel {kind}" id="s{number}"><div class="head"><b>{html(message.role)}</b>{who}'
         f'{time_html(step.at, form)}<span class="right">{", ".join(notes)}</span></div>'
         f'<div class="text">{content}</div>{error}{extra}</article>'
     )
+
+
+def _names(tools: Any) -> Any:
+    """Return a list of names as text; what else was recorded as it is."""
+    return ", ".join(tools) if isinstance(tools, list) and all(isinstance(it, str) for it in tools) else tools
 
 
 def _call_html(number: int, step: Step, call: ToolCall, form: str, characters: int) -> str:

@@ -101,7 +101,7 @@ GROUPS = {
     },
 }
 #: Commands that change no session, and so may name one by a part of an id of the caller's own.
-_READING = frozenset((*GROUPS["Reading"], "export"))
+_READING = frozenset((*GROUPS["Reading"], *GROUPS["Analytics"], "export"))
 #: Module of each command.
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 F = TypeVar("F", bound=Callable[..., Any])

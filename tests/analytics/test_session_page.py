@@ -190,6 +190,18 @@ def test_an_erased_value_is_called_erased(ledger, clock):
     assert "Cost -" in parsed.words
 
 
+def test_long_messages_for_the_model_are_folded_and_lists_of_tools_are_names(ledger):
+    sid = ledger.create_session("ada", "q")
+    ledger.add_message(sid, "system", "Policy. " * 100, actor="system")
+    ledger.add_message(sid, "tool", "short", tools_used=["sql", "chart"])
+    page = session_page(ledger, sid)
+    folded = page[page.index('<details class="panel" id="s0">') : page.index("</details>")]
+    assert folded.count("Policy. ") > 100
+    assert "<span>system</span>" not in folded
+    assert '<article class="panel " id="s1">' in page
+    assert "tools: sql, chart" in page
+
+
 def test_a_session_in_which_nothing_happened_has_a_page(ledger):
     words = Parsed(session_page(ledger, ledger.create_session("ada"))).words
     assert "Nothing was said or called." in words
