@@ -234,12 +234,28 @@ class Analytics:
         statement = f"SELECT * FROM {name}(@first_day, @next_day) {condition} ORDER BY name, value"  # noqa: S608
         return self._ledger.sql(statement, parameters)
 
-    def _days(self, first_day: Day | None, last_day: Day | None, count: int = DAYS) -> dict[str, Any]:
-        """Return the midnights that begin the first day and end the last one; without first day ``count`` days."""
+    def days(self, first_day: Day | None = None, last_day: Day | None = None, count: int = DAYS) -> tuple[date, date]:
+        """Return the first and the last day that an answer for these arguments has.
+
+        Args:
+            first_day, last_day: The days.
+            count: Number of days, if ``first_day`` is not given.
+
+        Raises:
+            InvalidInput: A day cannot be read, or the first one is after the last or before the year 1.
+        """
         last = self._ledger._clock().date() if last_day is None else _day(last_day, "last_day")
-        first = last - timedelta(days=count - 1) if first_day is None else _day(first_day, "first_day")
+        try:
+            first = last - timedelta(days=count - 1) if first_day is None else _day(first_day, "first_day")
+        except OverflowError as error:
+            raise InvalidInput(f"{count} days before {last} begin before the year 1; ask for fewer.") from error
         if first > last:
             raise InvalidInput(f"first_day {first} is after last_day {last}.")
+        return first, last
+
+    def _days(self, first_day: Day | None, last_day: Day | None, count: int = DAYS) -> dict[str, Any]:
+        """Return the midnights that begin the first day and end the last one; see ``days``."""
+        first, last = self.days(first_day, last_day, count)
         return {"first_day": _midnight(first), "next_day": _midnight(last) + timedelta(days=1)}
 
 

@@ -58,7 +58,8 @@ GROUPS = {
     },
     "Analytics": {
         "stats": "ledger.cli.commands.stats",
-        "report": "ledger.cli.commands.session_report",
+        "chart": "ledger.cli.commands.chart",
+        "report": "ledger.cli.commands.report",
     },
     "SQL": {
         "sql": "ledger.cli.commands.warehouse",

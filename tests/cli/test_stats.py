@@ -169,7 +169,7 @@ def test_other_days_are_refused(recorded, options):
 
 
 def test_a_period_that_ends_before_it_begins_or_before_the_first_year_is_refused(recorded):
-    assert "is after" in recorded.fails("stats", "--since", "2026-03-05", "--until", "2026-03-05")[1]
+    assert "must be before --until" in recorded.fails("stats", "--since", "2026-03-05", "--until", "2026-03-05")[1]
     assert "before the year 1" in recorded.fails("stats", "--since", "0001-02-01", "--until", "0001-03-01")[1]
 
 

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: More than this, in MB, is not small: a package came with something that is not needed, or a dependency was added.
 LARGEST = 40
 ANALYTICS = 'in the checkout: pip install ".[analytics]"'
+CHARTS = 'in the checkout: pip install ".[charts]"'
 BIGQUERY = 'in the checkout: pip install ".[bigquery]"'
 MIGRATE = 'in the checkout: pip install ".[migrate]"'
 TESTING = 'in the checkout: pip install ".[testing]"'
@@ -99,6 +100,7 @@ WORKING = [
     "doctor",
     "doctor --json",
     "schema",
+    "chart",
     "schema tool_calls --json",
     "--help",
     "--version",
@@ -107,6 +109,8 @@ WORKING = [
 FAILING = {
     "sql 'SELECT * FROM sessions'": ANALYTICS,
     "stats": ANALYTICS,
+    "chart tool_usage --out chart.png": CHARTS,
+    "report --out report.html": CHARTS,
     "sync": ANALYTICS,
     "relay": ANALYTICS,
     "reconcile": ANALYTICS,
@@ -121,7 +125,7 @@ FAILING = {
 }
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
-    r"ledger\.(stores\.bigquery\.(append|ingest|store)"
+    r"ledger\.(analytics\.charts\.(activity|calls|findings|latency|sessions|style)|stores\.bigquery\.(append|ingest|store)"
     r"|warehouse\.(arrow_rows|statement|syntax|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(aggregates|argument_types|datetimes|dialect|forms|functions|grammar|instants|json_values|kinds|names|pivots|rules|scopes|subscripts|times"
     r"|translations|zones))"
     r"|cli\.doctor\.deep\.(examination|scratch|statements|streams|values)"
