@@ -58,7 +58,7 @@ td.number { white-space: nowrap; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75rem; font-size: .85rem; }
 @media (max-width: 40rem) { nav ul { columns: 1; } }
 @media print {
-  :root { --ink: #000; --muted: #444; --line: #bbb; --page: #fff; --soft: #fff; --link: #000; }
+  :root { --ink: #000; --muted: #444; --line: #d0d0d0; --page: #fff; --soft: #fff; --link: #000; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   h2, figure, .numbers div, tr { break-inside: avoid; }

@@ -9,7 +9,15 @@ from html import escape
 from ledger.analytics.charts.catalogue import CHARTS
 from ledger.analytics.charts.values import Days
 from ledger.analytics.pages import numbers, page
-from ledger.analytics.quantities import change_text, count_text, dollars_text, duration_text, points_text, ratio_text
+from ledger.analytics.quantities import (
+    UNKNOWN,
+    change_text,
+    count_text,
+    dollars_text,
+    duration_text,
+    points_text,
+    ratio_text,
+)
 from ledger.analytics.questions import Analytics, Day
 from ledger.analytics.summary import Summary
 from ledger.extras import require_extra
@@ -103,4 +111,6 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
 
 def _note(change: str, before: str) -> str:
     """Return how a number changed, and what it was before."""
-    return f"{before} before" if change == "-" else f"{change}, {before} before"
+    if before == UNKNOWN:
+        return "not known before"
+    return f"{before} before" if change == UNKNOWN else f"{change}, {before} before"

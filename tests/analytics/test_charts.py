@@ -187,6 +187,7 @@ def test_models_without_tokens_and_prices_have_calls_alone():
     assert len(picture.chart.to_dict()["vconcat"]) == 1
     assert {row["series"] for row in values(picture)} == {"small", "small (here)"}
     assert "2 calls have no price" in picture.subtitle
+    assert picture.rows[1] == (None, "small", 1, 0, None, None, None, None, None, 1)
 
 
 def test_many_models_share_six_colours_and_the_last_is_grey():

@@ -83,6 +83,8 @@ def test_key_numbers_stand_beside_those_of_the_period_before(page):
     assert page.texts[at : at + 3] == ["Sessions", "2", "+100%, 1 before"]
     assert f"Beside those of the period before, {START.date() - timedelta(days=2)} to " in "".join(page.texts)
     assert "$1.00" in page.texts
+    at = page.texts.index("Input tokens")
+    assert page.texts[at : at + 3] == ["Input tokens", "-", "not known before"]
 
 
 def test_a_report_says_once_that_its_days_are_in_utc_and_when_it_was_made(page):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+Row = Mapping[str, Any]
 #: Maximum number of characters of a name in a chart.
 LABEL = 32
 
@@ -119,12 +120,20 @@ def ranked(sizes: Mapping[Any, float], limit: int, text: Callable[[Any], Any] = 
     return Ranked(found, order, rest)
 
 
-def summed(rows: Iterable[dict[str, Any]], keys: Sequence[str], columns: Sequence[str]) -> dict[Any, dict[str, float]]:
-    """Sum columns by the values of other columns; a single key is not a tuple."""
-    found: dict[Any, dict[str, float]] = {}
+def summed(rows: Iterable[Row], keys: Sequence[str], columns: Sequence[str]) -> dict[Any, dict[str, Any]]:
+    """Sum columns by the values of other columns. A sum is None if none of its numbers is known.
+
+    Args:
+        rows: The rows.
+        keys: The columns to sum by. A single one is the key of its sums, and several are a tuple.
+        columns: The columns to sum.
+    """
+    found: dict[Any, dict[str, Any]] = {}
     for row in rows:
         key = row[keys[0]] if len(keys) == 1 else tuple(row[each] for each in keys)
-        sums = found.setdefault(key, dict.fromkeys(columns, 0))
+        sums = found.setdefault(key, dict.fromkeys(columns))
         for column in columns:
-            sums[column] += number(row[column])
+            value = known(row[column])
+            if value is not None:
+                sums[column] = (sums[column] or 0) + value
     return found
