@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "pyarrow": "pyarrow",
         "sqlglot": "sqlglot",
     },
+    "charts": {"altair": "altair", "vl_convert": "vl-convert-python"},
     "migrate": {"psycopg": "psycopg", "sqlalchemy": "sqlalchemy"},
     "telemetry": {"opentelemetry.trace": "opentelemetry-api"},
     "testing": {"hypothesis": "hypothesis", "pytest": "pytest"},

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from ledger.analytics.summary import Summary, read_summary
 from ledger.errors import InvalidInput
 from ledger.model.names import did_you_mean
 from ledger.model.values import check_text, check_whole, full_name
 from ledger.sdk.ledger import SessionLedger
+from ledger.sdk.queries import Shipping, no_progress, warehouse_of
 from ledger.warehouse.answer import Answer
 
 #: A day in UTC: a date, or text such as ``2026-11-30``.
 Day = date | str
 #: Number of days of an answer without a first day.
-_DAYS = 7
+DAYS = 7
 #: Days before the first on which sessions that are still worked in may have begun.
 LOOKBACK_DAYS = 8
 #: Views over sessions and what is in them, with the columns that order the rows of one session.
@@ -192,6 +194,31 @@ class Analytics:
         statement = "SELECT * FROM cohorts(@first_day, @next_day) ORDER BY cohort_week, week_number"
         return self._ledger.sql(statement, self._days(first_day, last_day))
 
+    def summary(
+        self,
+        first_day: Day | None = None,
+        last_day: Day | None = None,
+        *,
+        days: int = DAYS,
+        lookback_days: int = LOOKBACK_DAYS,
+        shipping: Shipping = no_progress,
+    ) -> Summary:
+        """Return what these days were like beside as many days before them, as ``ledger stats`` shows it.
+
+        Args:
+            first_day, last_day: The days.
+            days: Number of days, if ``first_day`` is not given.
+            lookback_days: Days before the first of both periods on which sessions that are still worked in may have
+                begun.
+            shipping: Shows the progress of shipping waiting rows to the warehouse.
+
+        Source: sql/statements/sum_sessions.sql, sql/statements/sum_items.sql, sql/functions/daily_activity.sql
+        """
+        span = self._days(first_day, last_day, check_whole(days, "days", at_least=1, at_most=100_000))
+        lookback = check_whole(lookback_days, "lookback_days", at_most=100_000)
+        with warehouse_of(self._ledger, shipping) as warehouse:
+            return read_summary(warehouse, span["first_day"], span["next_day"], lookback)
+
     def _activity(self, name: str, first_day: Day | None, last_day: Day | None, lookback_days: int) -> Answer:
         parameters = self._days(first_day, last_day)
         parameters["lookback_days"] = check_whole(lookback_days, "lookback_days", at_most=100_000)
@@ -207,12 +234,28 @@ class Analytics:
         statement = f"SELECT * FROM {name}(@first_day, @next_day) {condition} ORDER BY name, value"  # noqa: S608
         return self._ledger.sql(statement, parameters)
 
-    def _days(self, first_day: Day | None, last_day: Day | None) -> dict[str, Any]:
-        """Return the midnights that begin the first day and end the last one."""
+    def days(self, first_day: Day | None = None, last_day: Day | None = None, count: int = DAYS) -> tuple[date, date]:
+        """Return the first and the last day that an answer for these arguments has.
+
+        Args:
+            first_day, last_day: The days.
+            count: Number of days, if ``first_day`` is not given.
+
+        Raises:
+            InvalidInput: A day cannot be read, or the first one is after the last or before the year 1.
+        """
         last = self._ledger._clock().date() if last_day is None else _day(last_day, "last_day")
-        first = last - timedelta(days=_DAYS - 1) if first_day is None else _day(first_day, "first_day")
+        try:
+            first = last - timedelta(days=count - 1) if first_day is None else _day(first_day, "first_day")
+        except OverflowError as error:
+            raise InvalidInput(f"{count} days before {last} begin before the year 1; ask for fewer.") from error
         if first > last:
             raise InvalidInput(f"first_day {first} is after last_day {last}.")
+        return first, last
+
+    def _days(self, first_day: Day | None, last_day: Day | None, count: int = DAYS) -> dict[str, Any]:
+        """Return the midnights that begin the first day and end the last one; see ``days``."""
+        first, last = self.days(first_day, last_day, count)
         return {"first_day": _midnight(first), "next_day": _midnight(last) + timedelta(days=1)}
 
 

@@ -56,6 +56,11 @@ GROUPS = {
         "compare": "ledger.cli.commands.time_travel",
         "tail": "ledger.cli.commands.time_travel",
     },
+    "Analytics": {
+        "stats": "ledger.cli.commands.stats",
+        "chart": "ledger.cli.commands.chart",
+        "report": "ledger.cli.commands.report",
+    },
     "SQL": {
         "sql": "ledger.cli.commands.warehouse",
         "schema": "ledger.cli.commands.warehouse",
@@ -97,7 +102,7 @@ GROUPS = {
     },
 }
 #: Commands that change no session, and so may name one by a part of an id of the caller's own.
-_READING = frozenset((*GROUPS["Reading"], "export"))
+_READING = frozenset((*GROUPS["Reading"], *GROUPS["Analytics"], "export"))
 #: Module of each command.
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 F = TypeVar("F", bound=Callable[..., Any])

@@ -20,13 +20,14 @@ from ledger.model.page import Page
 from ledger.model.queries import OrderBy, SearchQuery, SessionQuery
 from ledger.model.seals import Seal
 from ledger.model.search import Match
-from ledger.model.session import Head, Message, Session, ToolCall
+from ledger.model.session import Head, Message, Session
 from ledger.outbox.contract import DeadLetter, RelayCheckpoint, RelayStatus
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.outbox.rows import Row
 from ledger.relay.loop import Relay
 from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.archive import Maintained, Purged
+from ledger.sdk.frames import EventPage, MessagePage, SessionPage, ToolCallPage
 from ledger.sdk.subscriptions import Delivery
 from ledger.stores.base import PendingDeletion, Waiting
 from ledger.stores.event_store import Capabilities
@@ -417,7 +418,7 @@ class LedgerMethods:
 
     async def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int | None = None
-    ) -> Page[Message]:
+    ) -> MessagePage:
         """Return a session's messages, in order: all of them, or a part."""
 
     async def get_or_create_session(
@@ -436,7 +437,7 @@ class LedgerMethods:
     ) -> Session | None:
         """Return the state of a session, or None if the session does not exist; see also ``require_session``."""
 
-    async def get_tool_calls(self, session_id: str) -> list[ToolCall]:
+    async def get_tool_calls(self, session_id: str) -> ToolCallPage:
         """Return the tool calls of a session in their order, with the times at which they started and finished."""
 
     async def grant_access(
@@ -444,9 +445,7 @@ class LedgerMethods:
     ) -> AppendResult:
         """Share a session with another user."""
 
-    async def history(
-        self, session_id: str, *, after: int | str | None = 0, limit: int | None = None
-    ) -> Page[RecordedEvent]:
+    async def history(self, session_id: str, *, after: int | str | None = 0, limit: int | None = None) -> EventPage:
         """Return a session's events, oldest first: all of them, or a part."""
 
     async def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
@@ -483,8 +482,8 @@ class LedgerMethods:
         shared: bool = False,
         order_by: OrderBy = "created",
         after: str | None = None,
-        limit: int = 50,
-    ) -> Page[Session]:
+        limit: int | None = 50,
+    ) -> SessionPage:
         """Return a page of the sessions that meet all given criteria, newest first, without their messages."""
 
     async def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:

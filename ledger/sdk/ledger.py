@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.page import SESSIONS_PAGE, Page, every_item
+from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import OrderBy, SessionQuery
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
 from ledger.sdk.arguments import criteria
+from ledger.sdk.frames import SessionPage
 from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
@@ -224,8 +225,8 @@ class SessionLedger(
         shared: bool = False,
         order_by: OrderBy = "created",
         after: str | None = None,
-        limit: int = 50,
-    ) -> Page[Session]:
+        limit: int | None = 50,
+    ) -> SessionPage:
         """Return a page of the sessions that meet all given criteria, newest first, without their messages.
 
         In the order of the last events, an event that is appended between two pages moves its session to the front. The
@@ -245,10 +246,10 @@ class SessionLedger(
                 owns; see ``grant_access``.
             order_by: ``created`` for the newest first; ``updated`` for the latest event (``updated_at``) first.
             after: The ``next`` of an earlier page of a list in the same order.
-            limit: Maximum number of sessions, 1 to 10,000.
+            limit: Maximum number of sessions, 1 to 10,000; all if None.
 
         Returns:
-            The sessions; ``next`` is None if there are no more.
+            The sessions; ``next`` is None if there are no more. ``to_frame`` gives a DataFrame.
 
         Raises:
             InvalidInput: A criterion or the order is invalid, ``shared`` is set without a user, or ``after`` is of a
@@ -256,6 +257,8 @@ class SessionLedger(
         """
         span = (created_from, created_until)
         query = self._query(user_id, status, session_type, tag, attributes, *span, shared, order_by)
+        if limit is None:
+            return SessionPage(every_item(lambda place: self._sessions(query, place or after, SESSIONS_PAGE)))
         return self._sessions(query, after, limit)
 
     @criteria
@@ -314,9 +317,9 @@ class SessionLedger(
             order_by=order_by,
         )
 
-    def _sessions(self, query: SessionQuery, after: str | None, limit: int) -> Page[Session]:
+    def _sessions(self, query: SessionQuery, after: str | None, limit: int) -> SessionPage:
         page = self.store.sessions(query, after=after, limit=limit)
-        return Page([Session(head, state, now=query.at) for head, state in page], page.next)
+        return SessionPage([Session(head, state, now=query.at) for head, state in page], page.next)
 
 
 class SessionManagerV2(SessionLedger):

@@ -15,6 +15,7 @@ from ledger.model.page import EVENTS_PAGE, Page, check_limit, every_item
 from ledger.model.session import Message
 from ledger.model.values import check_session_id, check_text
 from ledger.sdk.command_base import CommandBase, make_room
+from ledger.sdk.frames import MessagePage
 
 #: Maximum length of a title taken from a message, in characters.
 TITLE_CHARACTERS = 80
@@ -173,7 +174,7 @@ class Messages(CommandBase):
 
     def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int | None = None
-    ) -> Page[Message]:
+    ) -> MessagePage:
         """Return a session's messages, in order: all of them, or a part.
 
         Args:
@@ -183,7 +184,7 @@ class Messages(CommandBase):
             limit: Maximum number of messages, 1 to 10,000; all if None.
 
         Returns:
-            The messages, oldest first; ``next`` is None if there are no more.
+            The messages, oldest first; ``next`` is None if there are no more. ``to_frame`` gives a DataFrame.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -203,7 +204,7 @@ class Messages(CommandBase):
             page = Page(every_item(page_after)) if limit is None else page_after(None)
         if not page:
             self._require(session_id)
-        return page
+        return MessagePage(page, page.next)
 
 
 def _title_of(message: RegisterValue | None) -> str | None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Shipping = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
-def _no_progress(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
+def no_progress(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Show nothing of shipping; the default of what takes a ``Shipping``."""
     return nullcontext(lambda rows: None)
 
 
@@ -81,7 +82,7 @@ class Queries(CommandBase):
 
 
 @contextmanager
-def warehouse_of(ledger: Queries, shipping: Shipping = _no_progress) -> Iterator[Warehouse]:
+def warehouse_of(ledger: Queries, shipping: Shipping = no_progress) -> Iterator[Warehouse]:
     """Open the warehouse of a ledger for the block of a ``with`` statement, after shipping all rows to it.
 
     A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is the one that the ledger was opened

@@ -11,6 +11,7 @@ from ledger.model.instants import to_text
 from ledger.model.page import EVENTS_PAGE, Page, every_item, version_after
 from ledger.model.session import Head, Session
 from ledger.sdk.command_base import CommandBase, not_found
+from ledger.sdk.frames import EventPage
 
 
 class Reading(CommandBase):
@@ -69,7 +70,7 @@ class Reading(CommandBase):
             session_id=session_id,
         )
 
-    def history(self, session_id: str, *, after: int | str | None = 0, limit: int | None = None) -> Page[RecordedEvent]:
+    def history(self, session_id: str, *, after: int | str | None = 0, limit: int | None = None) -> EventPage:
         """Return a session's events, oldest first: all of them, or a part.
 
         Args:
@@ -78,7 +79,7 @@ class Reading(CommandBase):
             limit: Maximum number of versions, 1 to 10,000; all if None.
 
         Returns:
-            The events; ``next`` is None if there are no more.
+            The events; ``next`` is None if there are no more. ``to_frame`` gives a DataFrame with a row per change.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -93,7 +94,7 @@ class Reading(CommandBase):
         page = Page(every_item(page_after)) if limit is None else page_after(None)
         if not page:
             self._require(session_id)
-        return page
+        return EventPage(page, page.next)
 
     def diff(self, session_id: str, before: int, after: int | None = None) -> list[Difference]:
         """Return the registers that differ between two versions of a session, messages included.

@@ -9,9 +9,9 @@ from ledger.model.call_times import CallTimes, call_times
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import ToolStatus
 from ledger.model.fold import State
-from ledger.model.session import ToolCall
 from ledger.model.tool_calls import call_id_of
 from ledger.model.values import check_text
+from ledger.sdk.frames import ToolCallPage
 from ledger.sdk.opening import UNSET
 from ledger.sdk.reading import Reading
 
@@ -53,7 +53,7 @@ class ToolCalls(Reading):
 
         return self._derive(session_id, "tool_call.updated", changes, envelope)
 
-    def get_tool_calls(self, session_id: str) -> list[ToolCall]:
+    def get_tool_calls(self, session_id: str) -> ToolCallPage:
         """Return the tool calls of a session in their order, with the times at which they started and finished.
 
         The times are those of the events that changed the status of a call, so the whole history is read.
@@ -61,6 +61,9 @@ class ToolCalls(Reading):
 
         Args:
             session_id: The session.
+
+        Returns:
+            All calls. ``to_frame`` gives a DataFrame.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -70,7 +73,7 @@ class ToolCalls(Reading):
         """
         session = self._require(session_id)
         times = call_times(event for event in self.history(session_id) if event.version <= session.version)
-        return [replace(call, times=times.get(call.call_id, CallTimes())) for call in session.calls]
+        return ToolCallPage(replace(call, times=times.get(call.call_id, CallTimes())) for call in session.calls)
 
     def is_session_complete(self, session_id: str) -> bool:
         """Return True if the session has at least one tool call and all of them are completed.

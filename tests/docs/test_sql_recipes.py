@@ -52,8 +52,11 @@ def test_the_statements_of_the_page_on_analytics_run(folder: Path) -> None:
     assert sessions.rows == []  # none was created on that day
 
 
-def test_the_program_of_the_page_on_analytics_prints_what_it_says(folder: Path) -> None:
-    (program,) = (text for kind, text in blocks_of(PAGE.with_name("analytics.md")) if kind == "python")
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_programs_of_the_page_on_analytics_print_what_they_say(folder: Path, number: int) -> None:
+    programs = [text for kind, text in blocks_of(PAGE.with_name("analytics.md")) if kind == "python"]
+    assert len(programs) == 2
+    program = programs[number]
     done = subprocess.run(
         ["python", "-c", program], cwd=folder, env=environment_in(folder), capture_output=True, text=True, check=True
     )

@@ -83,6 +83,12 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("read_events", {**OF_DAY, "after_version": 1, "until_version": 3, "versions": 2}, BOTH),
     ("search_text", {**SEARCHED, "user_id": "", "session_id": ""}, ("created_at",)),
     ("search_text", {**SEARCHED, "user_id": "ann", "session_id": "s1"}, ("created_at",)),
+    (
+        "sum_items",
+        {"created_from": DAY, "first_day": SECOND, "middle_day": SECOND, "next_day": THIRD},
+        ("created_at",),
+    ),
+    ("sum_sessions", {"first_day": DAY, "middle_day": SECOND, "next_day": THIRD}, ("created_at",)),
     ("read_messages", {**OF_DAY, "after_version": 0, "after_key": "", "at_most": 10, "newest": False}, BOTH),
 ]
 

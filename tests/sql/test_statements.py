@@ -107,6 +107,10 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "terms": "STRING",
         **dict.fromkeys(("after_version", "at_most"), "INT64"),
     },
+    "sum_items": {
+        **dict.fromkeys(("created_from", "first_day", "middle_day", "next_day"), "TIMESTAMP"),
+    },
+    "sum_sessions": dict.fromkeys(("first_day", "middle_day", "next_day"), "TIMESTAMP"),
     "take_fence": {"store_id": "STRING", "holder": "STRING"},
 }
 

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: More than this, in MB, is not small: a package came with something that is not needed, or a dependency was added.
 LARGEST = 40
 ANALYTICS = 'in the checkout: pip install ".[analytics]"'
+CHARTS = 'in the checkout: pip install ".[charts]"'
 BIGQUERY = 'in the checkout: pip install ".[bigquery]"'
 MIGRATE = 'in the checkout: pip install ".[migrate]"'
 TESTING = 'in the checkout: pip install ".[testing]"'
@@ -49,6 +50,7 @@ WORKING = [
     "score {sid} quality 5",
     "model-call {sid} gemini-2.5-flash --input-tokens 5",
     "tool-calls {sid}",
+    "report --session {sid} --out session.html",
     "remove-message {sid} m1",
     "grant {sid} bob read",
     "revoke {sid} bob",
@@ -99,6 +101,7 @@ WORKING = [
     "doctor",
     "doctor --json",
     "schema",
+    "chart",
     "schema tool_calls --json",
     "--help",
     "--version",
@@ -109,6 +112,9 @@ FAILING = {
     "export --view messages": ANALYTICS,
     "export --format parquet --output out": ANALYTICS,
     "import --format parquet copy.db": ANALYTICS,
+    "stats": ANALYTICS,
+    "chart tool_usage --out chart.png": CHARTS,
+    "report --out report.html": CHARTS,
     "sync": ANALYTICS,
     "relay": ANALYTICS,
     "reconcile": ANALYTICS,
@@ -123,7 +129,7 @@ FAILING = {
 }
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
-    r"ledger\.(stores\.bigquery\.(append|ingest|store)"
+    r"ledger\.(analytics\.charts\.(activity|calls|findings|latency|sessions|style)|stores\.bigquery\.(append|ingest|store)"
     r"|warehouse\.(arrow_rows|statement|syntax|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(aggregates|argument_types|datetimes|dialect|forms|functions|grammar|instants|json_values|kinds|names|pivots|rules|scopes|subscripts|times"
     r"|translations|zones))"
     r"|cli\.doctor\.deep\.(examination|scratch|statements|streams|values)"

@@ -49,6 +49,8 @@ OPERATIONS = {
     "record_seal": Operation("Recording a seal", writes=True),
     "search_text": Operation("Searching"),
     "settle": Operation("An experiment of `ledger doctor --deep`", writes=True),
+    "sum_items": Operation("Summing up what was recorded"),
+    "sum_sessions": Operation("Summing up sessions"),
     "take_fence": Operation("Starting a relay", writes=True),
 }
 

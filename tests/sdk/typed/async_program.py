@@ -10,7 +10,6 @@ from ledger import (
     AsyncSessionLedger,
     Difference,
     Match,
-    Message,
     Page,
     RecordedEvent,
     Session,
@@ -19,6 +18,7 @@ from ledger import (
 from ledger.model.fold import State
 from ledger.model.session import Head
 from ledger.sdk.aio_iteration import AsyncIteration
+from ledger.sdk.frames import EventPage, MessagePage, SessionPage
 from ledger.sdk.subscriptions import Delivery
 
 
@@ -36,10 +36,10 @@ async def main(url: str) -> None:
         assert found is not None
         assert_type((await ledger.require_session(session_id)).question, str | None)
         assert_type((found.question, found.created_at, found.tags), tuple[str | None, datetime, tuple[str, ...]])
-        assert_type(await ledger.get_messages(session_id), Page[Message])
-        page = assert_type(await ledger.history(session_id, limit=1), Page[RecordedEvent])
-        assert_type(await ledger.history(session_id, after=page.next), Page[RecordedEvent])
-        assert_type(await ledger.list_sessions("ada"), Page[Session])
+        assert_type(await ledger.get_messages(session_id), MessagePage)
+        page = assert_type(await ledger.history(session_id, limit=1), EventPage)
+        assert_type(await ledger.history(session_id, after=page.next), EventPage)
+        assert_type(await ledger.list_sessions("ada"), SessionPage)
         assert_type(await ledger.search("hello"), Page[Match])
         assert_type(await ledger.diff(session_id, 0), list[Difference])
         assert_type(await ledger.count_sessions("status"), dict[Any, int])

@@ -23,6 +23,7 @@ from ledger import (
     Verification,
     WrongExpectedVersion,
 )
+from ledger.sdk.frames import EventPage, MessagePage
 
 
 def main(url: str) -> None:
@@ -50,7 +51,7 @@ def main(url: str) -> None:
         assert_type((found.attributes, found["summary"]), tuple[dict[str, Any], Any])
         assert_type((found.to_dict(), found.to_json()), tuple[dict[str, Any], str])
 
-        assert_type(ledger.get_messages(session_id), Page[Message])
+        assert_type(ledger.get_messages(session_id), MessagePage)
         for message in ledger.get_messages(session_id):
             if message.role != "erased":
                 ledger.add_message(session_id, message.role, message.content, message_id=message.message_id)
@@ -58,8 +59,8 @@ def main(url: str) -> None:
             ledger.update_tool_call_status(session_id, call.call_id, call.status, call.result)
         keyed: Envelope = {"event_id": "m9", "actor": "agent"}
         ledger.add_message(session_id, "user", "bye", **keyed)
-        events = assert_type(ledger.history(session_id, limit=1), Page[RecordedEvent])
-        assert_type(ledger.history(session_id, after=events.next), Page[RecordedEvent])
+        events = assert_type(ledger.history(session_id, limit=1), EventPage)
+        assert_type(ledger.history(session_id, after=events.next), EventPage)
         assert_type(ledger.list_sessions("ada").next, str | None)
         assert_type(ledger.iter_sessions("ada"), Iterator[Session])
         assert_type(ledger.search("hello"), Page[Match])

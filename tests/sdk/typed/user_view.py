@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from ledger import AppendResult, AsyncSessionLedger, Message, Page, Session, SessionLedger
+from ledger import AppendResult, AsyncSessionLedger, Session, SessionLedger
+from ledger.sdk.frames import MessagePage, SessionPage
 
 
 def main(url: str) -> None:
@@ -16,7 +17,7 @@ def main(url: str) -> None:
         bob = ledger.for_user("bob")
         assert_type(bob.get_session(session_id), Session | None)
         assert_type(bob.get_grants(session_id), dict[str, str])
-        assert_type(bob.list_sessions(shared=True), Page[Session])
+        assert_type(bob.list_sessions(shared=True), SessionPage)
 
 
 async def asynchronous_main(url: str) -> None:
@@ -24,5 +25,5 @@ async def asynchronous_main(url: str) -> None:
         ada = assert_type(ledger.for_user("ada"), AsyncSessionLedger)
         session_id = assert_type(await ada.create_session(question="How many orders?"), str)
         assert_type(await ada.add_message(session_id, "user", "hello"), AppendResult)
-        assert_type(await ada.get_messages(session_id), Page[Message])
+        assert_type(await ada.get_messages(session_id), MessagePage)
         assert_type([each async for each in ada.iter_sessions()], list[Session])
