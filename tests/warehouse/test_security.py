@@ -181,12 +181,14 @@ def test_a_dataset_with_other_objects_of_these_names_is_left_alone(place):
 def test_a_dataset_elsewhere_is_refused_before_anything_is_changed(place):
     from google.cloud import bigquery
 
-    elsewhere = bigquery.Dataset(f"{PROJECT}.{views_of(place)}")
+    name = f"{place.dataset.name}_elsewhere"
+    elsewhere = bigquery.Dataset(f"{PROJECT}.{name}")
     elsewhere.location = "europe-west3"
     place.warehouse.clients.rest.create_dataset(elsewhere)
     with pytest.raises(ConfigurationError, match=r"is in europe-west3, and .* in EU; views can only read"):
-        apply(place.warehouse, replace(ANALYSTS, views=views_of(place)))
+        apply(place.warehouse, replace(ANALYSTS, views=name))
     assert place.warehouse.table("session_readers") is None
+    place.warehouse.clients.rest.delete_dataset(name)
 
 
 def test_a_dataset_without_the_ledger_is_refused(emulator):
