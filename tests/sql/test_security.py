@@ -10,6 +10,7 @@ import pytest
 from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.security import Access, statements
+from ledger.warehouse.schema import table_columns
 from support.googlesql import GoogleSql
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +56,9 @@ def test_googles_analyzer_resolves_the_policies_and_the_table_of_readers(analyze
     plain = [text.replace("my-project.agents.", "") for text in (table, *policies)]
     google = GoogleSql()
     google.create(catalog.SqlObject("table", "session_readers", SOURCES["session_readers"], frozenset()))
-    for name in ("session_events", "session_heads", "session_index"):
-        google.create(catalog.named(name))
+    for item in catalog.objects():
+        if item.kind == "table":
+            google.create(item)
     kinds = [type(google.analyze(text)).__name__ for text in plain]
     assert kinds[:1] == ["ResolvedCreateTableStmt"]
     assert set(kinds[1:]) == {"ResolvedCreateRowAccessPolicyStmt"}
@@ -78,20 +80,24 @@ def test_nothing_is_granted_by_default():
     assert "GRANT" not in only
 
 
-def test_the_views_read_the_readers_rows_and_no_table_of_the_ledger():
-    texts_of_views = texts(Access(views="team"), "EU")
-    assert "CREATE SCHEMA IF NOT EXISTS `my-project.team` OPTIONS (location = 'EU');\n" in texts_of_views
-    reading = [text for text in texts_of_views if "`my-project.agents." in text]
-    assert len(reading) == 2
-    assert "session_readers" in reading[0]
-    assert "CREATE OR REPLACE VIEW `my-project.team.session_events`" in reading[1]
-    assert texts_of_views[-1] == (
-        "-- Then authorize these views in the dataset my-project.agents: my-project.team.session_events\n"
-    )
-    created = re.findall(
-        r"CREATE OR REPLACE (?:VIEW|TABLE FUNCTION) `my-project\.team\.(\w+)`", "".join(texts_of_views)
-    )
-    assert set(created) == {item.name for item in catalog.objects() if item.kind != "table"} | {"session_events"}
+def test_the_views_read_the_readers_rows_and_no_row_of_other_users():
+    made = texts(Access(views="team"), "EU")
+    assert "CREATE SCHEMA IF NOT EXISTS `my-project.team` OPTIONS (location = 'EU');\n" in made
+    authorized = {}
+    for text in made[1:-1]:
+        created = re.search(r"CREATE OR REPLACE (?:VIEW|TABLE FUNCTION) `my-project\.team\.(\w+)`", text)
+        if created is not None and "`my-project.agents." in text:
+            authorized[created[1]] = "WHERE reader = SESSION_USER()" in text
+    assert authorized == {name: "user_id" in columns_of(name) for name in authorized}
+    assert authorized["session_events"] is True
+    names = ", ".join(f"my-project.team.{name}" for name in authorized)
+    assert made[-1] == f"-- Then authorize these views in the dataset my-project.agents: {names}\n"
+    found = re.findall(r"CREATE OR REPLACE (?:VIEW|TABLE FUNCTION) `my-project\.team\.(\w+)`", "".join(made))
+    assert set(found) == {item.name for item in catalog.objects() if item.kind != "table"} | set(authorized)
+
+
+def columns_of(table: str) -> set[str]:
+    return {column.name for column in table_columns(catalog.named(table))}
 
 
 @pytest.mark.parametrize(
