@@ -110,7 +110,7 @@ def apply(warehouse: Jobs, access: Access) -> list[ObjectChange]:
     others; policies are not removed.
 
     Returns:
-        One entry for each object, in order.
+        One entry for each object, in order. A policy is ``updated`` also if it is new.
 
     Raises:
         ConfigurationError: The ledger's dataset or one of its tables is missing, a permission is missing, or the
