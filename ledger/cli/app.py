@@ -43,6 +43,7 @@ GROUPS = {
     "Access": {
         "grant": "ledger.cli.commands.access",
         "revoke": "ledger.cli.commands.access",
+        "security": "ledger.cli.commands.security",
     },
     "Reading": {
         "show": "ledger.cli.commands.read",

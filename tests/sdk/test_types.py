@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import inspect
 import io
 import pydoc
@@ -11,23 +10,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import ledger
+from support.modules import module
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "typed"
-
-
-def module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
 
 
 def test_mypy_knows_every_result_and_finds_every_mistake() -> None:

@@ -123,6 +123,7 @@ FAILING = {
     "list --url bigquery://project/dataset": BIGQUERY,
     "init --url bigquery://project/dataset": BIGQUERY,
     "sync --warehouse bigquery://project/dataset": BIGQUERY,
+    "security --url bigquery://project/dataset": BIGQUERY,
     "demo --emulator": BIGQUERY,
     "emulator": BIGQUERY,
     "doctor --deep --yes --warehouse bigquery://project/dataset": BIGQUERY,

@@ -48,6 +48,7 @@ OPERATIONS = {
     "reconcile_sessions": Operation("Comparing sessions"),
     "record_seal": Operation("Recording a seal", writes=True),
     "search_text": Operation("Searching"),
+    "secure": Operation("Setting who may read", writes=True),
     "settle": Operation("An experiment of `ledger doctor --deep`", writes=True),
     "sum_items": Operation("Summing up what was recorded"),
     "sum_sessions": Operation("Summing up sessions"),

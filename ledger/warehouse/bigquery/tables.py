@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -143,6 +143,25 @@ def _labels_option(labels: Mapping[str, str]) -> str:
     return f"labels = [{pairs}]"
 
 
+@contextmanager
+def without_partition_filters(names: Sequence[str], execute: Callable[[str], object]) -> Iterator[None]:
+    """Context manager in whose block statements over the tables ``names`` need not filter by created_at.
+
+    Views are created in the block, because BigQuery creates none over a table that requires the filter.
+
+    Args:
+        names: Names of the ledger's tables.
+        execute: Function that runs a statement.
+    """
+    try:
+        for name in names:
+            execute(_alter_table(name, "require_partition_filter = FALSE"))
+        yield
+    finally:
+        for name in names:
+            execute(_alter_table(name, "require_partition_filter = TRUE"))
+
+
 class _Creation:
     """One run of ``create`` over a dataset."""
 
@@ -176,7 +195,8 @@ class _Creation:
         routines = set() if dataset is None else self._routines()
         exists = {item.name for item, table in plans if table is not None or item.name in routines}
         stale = not current or any(item.name not in exists for item, _ in plans)
-        with self._without_filters([item.name for item, table in plans if stale and _is_filtered(table)]):
+        filtered = [item.name for item, table in plans if stale and is_filtered(table)]
+        with without_partition_filters(filtered, self._execute):
             for item, table in plans:
                 changes.append(self._make(item, table, item.name in exists, current and item.name in exists))
         self._execute(catalog.query("create_lock"))
@@ -187,20 +207,6 @@ class _Creation:
         if self._label(dataset):
             changes[0] = _with_details(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
         return changes
-
-    @contextmanager
-    def _without_filters(self, names: Sequence[str]) -> Iterator[None]:
-        """Context manager in whose block statements over the tables ``names`` need not filter by created_at.
-
-        Views are created in the block, because BigQuery creates none over a table that requires the filter.
-        """
-        try:
-            for name in names:
-                self._execute(_alter_table(name, "require_partition_filter = FALSE"))
-            yield
-        finally:
-            for name in names:
-                self._execute(_alter_table(name, "require_partition_filter = TRUE"))
 
     def _make_dataset(self, dataset: Any) -> ObjectChange:
         from google.cloud import bigquery
@@ -338,7 +344,7 @@ def _partition_of(table: Any) -> str:
     return "nothing"
 
 
-def _is_filtered(table: Any) -> bool:
+def is_filtered(table: Any) -> bool:
     """Return True if statements over a table must filter by created_at."""
     return table is not None and bool(table.require_partition_filter)
 
