@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "sqlglot": "sqlglot",
     },
     "migrate": {"psycopg": "psycopg", "sqlalchemy": "sqlalchemy"},
+    "schedules": {"google.cloud.bigquery_datatransfer": "google-cloud-bigquery-datatransfer"},
     "telemetry": {"opentelemetry.trace": "opentelemetry-api"},
     "testing": {"hypothesis": "hypothesis", "pytest": "pytest"},
 }

@@ -241,6 +241,7 @@ def _delete(warehouse: Warehouse, sessions: Sequence[SessionKey], strict: Collec
         strict: Those of the sessions that have a row in ``session_heads``.
     """
     warehouse.change("delete_sessions", _parameters(sessions))
+    warehouse.change("delete_latest", _parameters(sessions))
     if strict:
         warehouse.change("delete_heads", _parameters([key for key in sessions if key in strict]))
     indexed = [key for key in sessions if warehouse.indexes_every_session or created_at_of(key.session_id) is None]

@@ -105,6 +105,7 @@ WORKING = [
 #: Every command that needs an extra, and what it says to type.
 FAILING = {
     "sql 'SELECT * FROM sessions'": ANALYTICS,
+    "refresh": ANALYTICS,
     "sync": ANALYTICS,
     "relay": ANALYTICS,
     "reconcile": ANALYTICS,
@@ -112,6 +113,7 @@ FAILING = {
     "import-store chat-store chats.db": MIGRATE,
     "list --url bigquery://project/dataset": BIGQUERY,
     "init --url bigquery://project/dataset": BIGQUERY,
+    "deploy --url bigquery://project/dataset": BIGQUERY,
     "sync --warehouse bigquery://project/dataset": BIGQUERY,
     "demo --emulator": BIGQUERY,
     "emulator": BIGQUERY,
