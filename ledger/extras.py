@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     },
     "charts": {"altair": "altair", "vl_convert": "vl-convert-python"},
     "migrate": {"psycopg": "psycopg", "sqlalchemy": "sqlalchemy"},
+    "schedules": {"google.cloud.bigquery_datatransfer": "google-cloud-bigquery-datatransfer"},
     "telemetry": {"opentelemetry.trace": "opentelemetry-api"},
     "testing": {"hypothesis": "hypothesis", "pytest": "pytest"},
 }

@@ -65,6 +65,8 @@ GROUPS = {
     "SQL": {
         "sql": "ledger.cli.commands.warehouse",
         "schema": "ledger.cli.commands.warehouse",
+        "refresh": "ledger.cli.commands.scheduled",
+        "deploy": "ledger.cli.commands.scheduled",
     },
     "Warehouse": {
         "sync": "ledger.cli.commands.relay",

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import ArchiveLost, SessionArchived, SessionEnded, WrongExpectedVersion
+from ledger.errors import ArchiveLost, ConfigurationError, SessionArchived, SessionEnded, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, Change, NewEvent
 from ledger.model.fold import State
 from ledger.model.ids import created_at_of
@@ -241,6 +241,11 @@ def _delete(warehouse: Warehouse, sessions: Sequence[SessionKey], strict: Collec
         strict: Those of the sessions that have a row in ``session_heads``.
     """
     warehouse.change("delete_sessions", _parameters(sessions))
+    try:
+        warehouse.change("delete_latest", _parameters(sessions))
+    except ConfigurationError:  # an earlier release created the dataset
+        warehouse.add_missing()
+        warehouse.change("delete_latest", _parameters(sessions))
     if strict:
         warehouse.change("delete_heads", _parameters([key for key in sessions if key in strict]))
     indexed = [key for key in sessions if warehouse.indexes_every_session or created_at_of(key.session_id) is None]

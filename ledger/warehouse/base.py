@@ -71,6 +71,19 @@ class Warehouse(Protocol):
         """
         ...
 
+    def run_scheduled(self, name: str, parameters: Parameters) -> None:
+        """Run one of the ledger's scheduled statements; see ``ledger.warehouse.scheduled``.
+
+        Args:
+            name: Name of the file in ``sql/scheduled/``, without suffix. Running it twice with the same parameters has
+                the same effect as running it once.
+            parameters: Values of the statement's ``@name`` parameters.
+
+        Raises:
+            StoreUnavailable: The statement may or may not have run; run it again.
+        """
+        ...
+
     def has_dropped(self, created_at: datetime, now: datetime) -> bool:
         """Return True if the warehouse drops the rows of sessions created then, because their day has expired.
 

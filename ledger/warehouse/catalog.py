@@ -128,14 +128,28 @@ def query(name: str) -> str:
     Args:
         name: Name of the file without suffix.
     """
-    source = (sql_folder() / "statements" / f"{name}.sql").read_text(encoding="utf-8")
-    return re.sub(r"\A(--[^\n]*\n)+", "", source)
+    return _code("statements", name)
+
+
+@cache
+def scheduled(name: str) -> str:
+    """Return the parameterised script in a file of ``sql/scheduled/``, without its header comment.
+
+    Args:
+        name: Name of the file without suffix.
+    """
+    return _code("scheduled", name)
 
 
 def statement(item: SqlObject) -> str:
     """Return the object's CREATE statement without the file's header comment, which a warehouse would store too."""
     match = _STATEMENT.search(item.source)
     return item.source[match.start() :] if match else item.source
+
+
+def _code(folder: str, name: str) -> str:
+    source = (sql_folder() / folder / f"{name}.sql").read_text(encoding="utf-8")
+    return re.sub(r"\A(--[^\n]*\n)+", "", source)
 
 
 def _read(path: Path) -> SqlObject:

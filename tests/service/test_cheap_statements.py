@@ -153,11 +153,11 @@ def test_rows_are_staged_in_a_table_that_is_made_of_nothing(stage, bills):
 @pytest.mark.parametrize(
     ("days", "own", "strict", "operations"),
     [
-        ((3, 4, 5), False, False, ["read_heads", "delete_sessions"]),
-        ((3, 5), False, False, ["read_heads", "delete_sessions"] * 2),
-        (tuple(range(3, 11)), False, False, ["read_heads", "delete_sessions"] * 2),
-        ((3,), True, False, ["read_heads", "delete_sessions", "delete_creations"]),
-        ((3,), False, True, ["read_heads", "delete_sessions", "delete_heads"]),
+        ((3, 4, 5), False, False, ["read_heads", "delete_sessions", "delete_latest"]),
+        ((3, 5), False, False, ["read_heads", "delete_sessions", "delete_latest"] * 2),
+        (tuple(range(3, 11)), False, False, ["read_heads", "delete_sessions", "delete_latest"] * 2),
+        ((3,), True, False, ["read_heads", "delete_sessions", "delete_latest", "delete_creations"]),
+        ((3,), False, True, ["read_heads", "delete_sessions", "delete_latest", "delete_heads"]),
     ],
 )
 def test_a_deletion_names_the_days_and_tables_that_have_rows_of_the_sessions(

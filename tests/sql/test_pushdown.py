@@ -12,7 +12,8 @@ import pytest
 
 from ledger.model.events import LAST_VERSION
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb.dialect import query_to_duckdb
+from ledger.warehouse.duckdb.dialect import query_to_duckdb, script_to_duckdb
+from ledger.warehouse.scheduled import SCHEDULED
 from support.histories import DAY, event, rows_of
 from support.sql_targets import OnDuckDB
 
@@ -123,7 +124,12 @@ def scans(connection: Any, sql: str, parameters: dict[str, Any] | None = None) -
         name: value.replace(tzinfo=None) if isinstance(value, datetime) else value  # as the warehouse binds it
         for name, value in (parameters or {}).items()
     }
-    plan = json.loads(connection.execute(f"EXPLAIN (FORMAT JSON) {query_to_duckdb(sql)}", values).fetchall()[0][1])
+    return scans_of(connection, query_to_duckdb(sql), values)
+
+
+def scans_of(connection: Any, translated: str, values: dict[str, Any]) -> list[str]:
+    """The filters at each scan of session_events in the plan of a statement of DuckDB's."""
+    plan = json.loads(connection.execute(f"EXPLAIN (FORMAT JSON) {translated}", values).fetchall()[0][1])
     found = []
 
     def walk(node: dict[str, Any], fetches: bool = False) -> None:
@@ -161,13 +167,27 @@ def test_a_statement_is_filtered_where_it_scans(connection, name, parameters, co
     assert [one for one in filters if not all(column in one for column in columns)] == []
 
 
+@pytest.mark.parametrize("name", [item.name for item in SCHEDULED if item.days])
+def test_a_scheduled_statement_is_filtered_where_it_scans(connection, name):
+    days = dict.fromkeys(("days", "lookback_days", "retention_days"), 1)
+    spans = {"first_day": SECOND, **dict.fromkeys(("next_day", "kept_from", "run_time"), THIRD)}
+    filters = []
+    for variable, step in script_to_duckdb(catalog.scheduled(name)):
+        if variable is None:
+            times = {key: value.replace(tzinfo=None) for key, value in spans.items()}
+            values = {key: value for key, value in (days | times).items() if f"${key}" in step}
+            filters += scans_of(connection, step, values)
+    assert filters
+    assert [one for one in filters if "created_at" not in one] == []
+
+
 def test_every_function_and_every_statement_is_tried():
     assert CALLS.keys() == {item.name for item in catalog.objects() if item.kind == "function"}
     statements = {path.stem for path in (catalog.sql_folder() / "statements").glob("*.sql")}
     # Of the rest, all but the last four are BigQuery's scripts; those write, or read no events.
     scripts = {"append_checked", "claim_creation", "ingest_staged", "name_stream", "take_fence"}
-    deletions = {"delete_claims", "delete_creations", "delete_heads", "delete_sessions"}
-    rest = {*scripts, *deletions, "create_lock", "record_seal", "find_creation", "read_seals"}
+    deletions = {"delete_claims", "delete_creations", "delete_heads", "delete_latest", "delete_sessions"}
+    rest = {*scripts, *deletions, "count_refreshed", "create_lock", "record_seal", "find_creation", "read_seals"}
     assert {name for name, *_ in STATEMENTS} == statements - rest
 
 

@@ -153,6 +153,8 @@ def _pieces(script: bytes, statements: Any, variables: dict[str, str]) -> Iterat
     for node in statements.statement_list:
         kind = type(node).__name__
         if kind == "ASTVariableDeclaration":
+            if node.default_value is not None:
+                yield f"SELECT {_text(script, node.default_value)}"
             for name in node.variable_list.identifier_list:
                 variables[_text(script, name)] = _text(script, node.type)
         elif kind == "ASTSingleAssignment":

@@ -25,7 +25,21 @@ class Target(Protocol):
         """Replace all rows by these: ``(seq, *row)``."""
         ...
 
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows to those that are there: ``(seq, *row)``, with numbers above those of the rows before."""
+        ...
+
+    def change_rows(self, sql: str) -> None:
+        """Run a statement in GoogleSQL that changes rows."""
+        ...
+
+    def run_scheduled(self, name: str, parameters: Parameters) -> None: ...
+
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer: ...
+
+
+#: The tables that ``load`` empties.
+EMPTIED = ("session_events", "session_index", "session_heads", "relay_leases", "sessions_latest", "daily_rollup")
 
 
 def fill(warehouse: DuckDBWarehouse, rows: Sequence[tuple[Any, ...]], store_id: str = "store") -> None:
@@ -44,12 +58,20 @@ class OnDuckDB(DuckDBWarehouse):
         self.create()
 
     def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        import duckdb
-
-        with duckdb.connect(str(self.path)) as connection:
-            for table in ("session_events", "session_index", "relay_batches"):
+        with self.writing() as connection:
+            for table in (*EMPTIED, "relay_batches"):
                 connection.execute(f"DELETE FROM {table}")
+        self.add(rows)
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         fill(self, rows)
+
+    def change_rows(self, sql: str) -> None:
+        from ledger.warehouse.duckdb.dialect import changes_to_duckdb
+
+        with self.writing() as connection:
+            for statement in changes_to_duckdb(sql):
+                connection.execute(statement)
 
 
 class OnEmulator:
@@ -63,18 +85,25 @@ class OnEmulator:
         self.warehouse = BigQueryWarehouse(Dataset(emulator.project, dataset), environment=environment(emulator))
         self.warehouse.create()
         self.query = self.warehouse.query
+        self.run_scheduled = self.warehouse.run_scheduled
 
     def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for table in EMPTIED:
+            self.change_rows(f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
+        self.add(rows)
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         import pyarrow as pa
 
         from ledger.warehouse.arrow_rows import record_batch
 
-        for table in ("session_events", "session_index"):
-            self.warehouse.run("empty", f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
         batch = record_batch([row[1:] for row in rows])
         self.warehouse.append("session_events", batch)
         created = {row["session_id"]: row for row in batch.select(["session_id", "created_at", "user_id"]).to_pylist()}
         self.warehouse.append("session_index", pa.RecordBatch.from_pylist(list(created.values())))
+
+    def change_rows(self, sql: str) -> None:
+        self.warehouse.run("change_rows", sql)
 
     def close(self) -> None:
         self.warehouse.close()

@@ -11,7 +11,9 @@ from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.operations import OPERATIONS, operation_of
 
 STATEMENTS = {
-    path.stem: path.read_text(encoding="utf-8") for path in (catalog.sql_folder() / "statements").glob("*.sql")
+    path.stem: path.read_text(encoding="utf-8")
+    for folder in ("statements", "scheduled")
+    for path in (catalog.sql_folder() / folder).glob("*.sql")
 }
 #: Operations of the DuckDB file, where jobs have no labels.
 ELSEWHERE = {"relay_batches"}
@@ -25,7 +27,13 @@ def labels() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             named = [it.value for it in node.keywords if it.arg == "operation"]
-            if isinstance(node.func, ast.Attribute) and node.func.attr in ("ask", "estimate", "dry_run", "change"):
+            if isinstance(node.func, ast.Attribute) and node.func.attr in (
+                "ask",
+                "estimate",
+                "dry_run",
+                "change",
+                "run_scheduled",
+            ):
                 named += node.args[:1]
             if isinstance(node.func, ast.Attribute) and node.func.attr == "run" and len(node.args) > 1:
                 named += node.args[:1]

@@ -39,7 +39,7 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
     it from the warehouse: LEDGER_WAREHOUSE or, without one, the DuckDB file beside the ledger. `ledger hydrate` or any
     append reopens it.
     """
-    with _with_warehouse(url, warehouse) as ledger:
+    with with_attached(url, warehouse) as ledger:
         appended = ledger.archive_session(session_id, **envelope)
     if appended is not None:
         print_appended(appended, as_json)
@@ -57,7 +57,7 @@ def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | No
     A session of another ledger in the same warehouse can be hydrated too, and then belongs to this ledger. Archive it
     in the other ledger first.
     """
-    with _with_warehouse(url, warehouse) as ledger:
+    with with_attached(url, warehouse) as ledger:
         appended = ledger.hydrate_session(session_id, **envelope)
     if appended is not None:
         print_appended(appended, as_json)
@@ -96,7 +96,7 @@ def maintain(
     """
     max_age = None if max_age_hours is None else timedelta(hours=max_age_hours)
     retention = None if retention_days is None else timedelta(days=retention_days)
-    with _with_warehouse(url, warehouse) as ledger:
+    with with_attached(url, warehouse) as ledger:
         result = ledger.maintain(max_age=max_age, retention=retention)
     if as_json:
         print_json(asdict(replace(result, sessions=())) | {"sessions": waiting_objects(result.sessions)})
@@ -132,7 +132,7 @@ def purge(
     """
     if bool(session_ids) == (user is not None):
         raise click.UsageError("Name either sessions or a --user.", click.get_current_context())
-    with _with_warehouse(url, warehouse) as ledger:
+    with with_attached(url, warehouse) as ledger:
         open_ids: list[str] = []
         if user is not None:
             session_ids, open_ids = _sessions_of(ledger, user)
@@ -167,7 +167,7 @@ def _sessions_of(ledger: SessionLedger, user: str) -> tuple[tuple[str, ...], lis
 
 
 @contextmanager
-def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
+def with_attached(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
     """Open the ledger at ``url`` with a warehouse attached, for the block of a ``with`` statement.
 
     The warehouse is the one at the URL ``warehouse``, or by default the DuckDB file of the ledger. A ledger in BigQuery

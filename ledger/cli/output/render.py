@@ -243,10 +243,16 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
     emit(table)
 
 
-def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
-    """Return a table of what was done to a dataset's objects. Each change is a tuple (kind, name, done, detail)."""
+def changes_table(changes: Iterable[tuple[str, str, str, str]], heading: str = "done") -> Table:
+    """Return a table of what was done to a dataset's objects, or is to be done.
+
+    Args:
+        changes: Each change as a tuple (kind, name, done, detail).
+        heading: Heading of the column that says what is done.
+    """
     styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
-    table = table_of("what", "name", "done", "detail")
+    styles |= {"create": "green", "update": "cyan", "remove": "red"}
+    table = table_of("what", "name", heading, "detail")
     for what, name, done, detail in changes:
         table.add_row(plain(what), plain(name), plain(done, styles.get(done, "")), plain(detail))
     return table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +12,7 @@ from requests.adapters import HTTPAdapter
 
 from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
+from ledger.extras import require_extra
 from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.bigquery.channels import GrpcClients
 from ledger.warehouse.bigquery.errors import Place
@@ -19,6 +20,7 @@ from ledger.warehouse.bigquery.settings import Dataset, emulator
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
+    from google.cloud.bigquery_datatransfer import DataTransferServiceClient
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
 #: Timeout of one REST request, in seconds. A statement may run longer, because BigQuery responds every ten seconds
@@ -95,6 +97,25 @@ class Clients(forking.Renewed):
         """Context manager that returns the client for the Storage Read API, for the calls of its block."""
         credentials = self._storage_credentials()
         return self._grpc.use("read", lambda: self._make(lambda: self._new_read(credentials)))
+
+    @contextmanager
+    def transfers(self) -> Iterator[DataTransferServiceClient]:
+        """Context manager that opens a client of the Data Transfer Service for its block.
+
+        Raises:
+            MissingExtra: The client is not installed.
+            ConfigurationError: The dataset is one of an emulator, and none has the service.
+        """
+        require_extra("schedules")
+        if self.emulator is not None:
+            raise ConfigurationError(
+                "An emulator has no scheduled queries. To bring the tables up to date, run `ledger refresh`."
+            )
+        from google.cloud.bigquery_datatransfer import DataTransferServiceClient
+
+        credentials = self._storage_credentials()
+        with self._make(lambda: DataTransferServiceClient(credentials=credentials)) as client:
+            yield client
 
     def close(self) -> None:
         """Close all clients; a second call does nothing."""

@@ -17,21 +17,27 @@ class Operation(NamedTuple):
     writes: bool = False
 
 
-#: The operations by name. A statement in ``sql/statements/`` has the name of its file.
+#: The operations by name. A statement in ``sql/statements/`` or ``sql/scheduled/`` has the name of
+#: its file.
 OPERATIONS = {
     "append_checked": Operation("Appending an event", writes=True),
     "check_of_views": Operation("Checking the views"),
     "claim_creation": Operation("Creating a session", writes=True),
+    "count_refreshed": Operation("Counting the rows of tables"),
     "create": Operation("Creating the ledger's tables and views", writes=True),
     "create_lock": Operation("Creating the ledger's lock", writes=True),
     "create_staging": Operation("Creating a staging table", writes=True),
+    "daily_rollup": Operation("Computing the counts of days", writes=True),
     "delete_claims": Operation("Deleting the traces of an interrupted creation", writes=True),
     "delete_creations": Operation("Deleting sessions", writes=True),
     "delete_heads": Operation("Deleting sessions", writes=True),
+    "delete_latest": Operation("Deleting sessions", writes=True),
+    "delete_old_sessions": Operation("Deleting old sessions", writes=True),
     "delete_sessions": Operation("Deleting sessions", writes=True),
     "doctor": Operation("An experiment of `ledger doctor --deep`", writes=True),
     "drop": Operation("Dropping a staging table", writes=True),
     "existing_rows": Operation("Looking up rows"),
+    "expire_sessions": Operation("Expiring sessions", writes=True),
     "find_creation": Operation("Looking up a session"),
     "find_lost_event": Operation("Looking up an event"),
     "ingest_staged": Operation("Importing events", writes=True),
@@ -49,6 +55,8 @@ OPERATIONS = {
     "record_seal": Operation("Recording a seal", writes=True),
     "search_text": Operation("Searching"),
     "secure": Operation("Setting who may read", writes=True),
+    "sessions_latest": Operation("Bringing the latest sessions up to date", writes=True),
+    "sessions_latest_full": Operation("Filling the table of latest sessions anew", writes=True),
     "settle": Operation("An experiment of `ledger doctor --deep`", writes=True),
     "sum_items": Operation("Summing up what was recorded"),
     "sum_sessions": Operation("Summing up sessions"),

@@ -72,10 +72,15 @@ class ObjectChange:
     detail: str = ""
 
 
-def create(warehouse: Jobs, options: TableOptions | None = None) -> list[ObjectChange]:
+def create(warehouse: Jobs, options: TableOptions | None = None, *, dry_run: bool = False) -> list[ObjectChange]:
     """Create missing objects, add missing columns, and bring views and functions up to date.
 
     The call is idempotent and completes an interrupted run. All checks precede the first change.
+
+    Args:
+        warehouse: A client of the dataset.
+        options: Options of the dataset and its tables.
+        dry_run: True to check and to return what would be done, and change nothing.
 
     Returns:
         One entry for the dataset and each object, in order of creation.
@@ -85,7 +90,7 @@ def create(warehouse: Jobs, options: TableOptions | None = None) -> list[ObjectC
             than the ledger's; nothing was changed.
         StoreUnavailable: BigQuery could not be reached, or failed before the end; call again.
     """
-    return _Creation(warehouse, options or TableOptions()).run()
+    return _Creation(warehouse, options or TableOptions(), dry_run=dry_run).run()
 
 
 def statements(project: str | None, dataset: str | None, options: TableOptions) -> Iterator[str]:
@@ -165,7 +170,8 @@ def without_partition_filters(names: Sequence[str], execute: Callable[[str], obj
 class _Creation:
     """One run of ``create`` over a dataset."""
 
-    def __init__(self, warehouse: Jobs, options: TableOptions) -> None:
+    def __init__(self, warehouse: Jobs, options: TableOptions, *, dry_run: bool = False) -> None:
+        self._dry_run = dry_run
         self._warehouse = warehouse
         self._options = options
         self._rest = warehouse.clients.rest
@@ -204,7 +210,7 @@ class _Creation:
             if (settings := _table_settings(item, self._options)) and not self._has_options(item, table):
                 self._execute(_alter_table(item.name, *settings))
                 changes[number] = _with_details(changes[number], *settings)
-        if self._label(dataset):
+        if not self._dry_run and self._label(dataset):
             changes[0] = _with_details(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
         return changes
 
@@ -217,9 +223,10 @@ class _Creation:
         made.location = self._options.location or self._warehouse.dataset.location
         if self._options.kms_key_name is not None:
             made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
-        self._warehouse.request(
-            "Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE)
-        )
+        if not self._dry_run:
+            self._warehouse.request(
+                "Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE)
+            )
         return ObjectChange("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
 
     def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
@@ -332,7 +339,8 @@ class _Creation:
         return {routine.reference.routine_id for routine in listed}
 
     def _execute(self, sql: str) -> None:
-        self._warehouse.ask("create", sql)
+        if not self._dry_run:
+            self._warehouse.ask("create", sql)
 
 
 def _partition_of(table: Any) -> str:

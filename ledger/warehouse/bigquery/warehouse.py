@@ -141,6 +141,10 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
         self.ask(name, catalog.query(name), parameters)
 
+    def run_scheduled(self, name: str, parameters: Parameters) -> None:
+        """Run one of the ledger's scheduled statements now; see ``Warehouse.run_scheduled``."""
+        self.ask(name, catalog.scheduled(name), parameters)
+
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
         """Append rows to one of the ledger's tables. When the call returns, the table has each row at least once.
 

@@ -108,6 +108,42 @@ def changes_to_duckdb(sql: str) -> list[str]:
         ) from error
 
 
+def script_to_duckdb(sql: str) -> list[tuple[str | None, str]]:
+    """Translate one of the ledger's scheduled scripts to the statements that DuckDB runs one after the other.
+
+    BEGIN, COMMIT and the SELECT that only reports are left out. A variable becomes a parameter of the statements after
+    its declaration.
+
+    Returns:
+        For each variable its name and the SELECT of its value; for each statement that changes rows None and the
+        statement.
+
+    Raises:
+        ConfigurationError: The script cannot be translated.
+    """
+    steps: list[tuple[str | None, str]] = []
+    variables: set[str] = set()
+    try:
+        for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery"):
+            if isinstance(tree, exp.Declare | exp.DML):
+                for column in list(tree.find_all(exp.Column)):
+                    if not column.table and column.name in variables:
+                        column.replace(exp.Parameter(this=exp.Var(this=column.name)))
+            if isinstance(tree, exp.Declare):
+                for item in tree.expressions:
+                    (variable,) = item.this
+                    value = exp.cast(item.args["default"].copy(), item.args["kind"].copy())
+                    steps.append((variable.name, _render(exp.select(value), own=True)))
+                    variables.add(variable.name)
+            elif isinstance(tree, exp.DML):
+                steps.append((None, _render(tree, own=True)))
+    except sqlglot.errors.SqlglotError as error:
+        raise ConfigurationError(
+            f"A script in sql/scheduled cannot be translated for DuckDB: {first_line(error)}"
+        ) from error
+    return steps
+
+
 def _render(tree: exp.Expr, *, own: bool = False, user: bool = False) -> str:
     """Apply the steps to a syntax tree and return the changed tree as DuckDB's SQL.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -149,6 +150,21 @@ class DuckDBWarehouse:
         with self.writing() as connection:
             for step in steps:
                 connection.execute(step, {key: value for key, value in values.items() if f"${key}" in step})
+
+    def run_scheduled(self, name: str, parameters: Parameters) -> None:
+        """Run one of the ledger's scheduled statements in one transaction; see ``Warehouse.run_scheduled``."""
+        require_extra("analytics", "duckdb", "sqlglot")
+        from ledger.warehouse.duckdb.dialect import script_to_duckdb
+
+        steps = script_to_duckdb(catalog.scheduled(name))
+        values = {key: _to_duckdb(value) for key, value in parameters.items()}
+        self.ensure_created()
+        with self.writing() as connection:
+            for variable, step in steps:
+                used = set(re.findall(r"\$(\w+)", step))
+                rows = connection.execute(step, {key: value for key, value in values.items() if key in used}).rows
+                if variable is not None:
+                    values[variable] = rows[0][0]
 
     def count_rows(self) -> int:
         """Return the number of rows of events in the file. Nothing is created or changed.
