@@ -43,7 +43,8 @@ models:
 def files() -> dict[Path, str]:
     """Return the generated files, each with its text."""
     objects = [item for item in schema() if item.kind != "function"]
-    views = [item for item in objects if item.kind == "view"]
+    # A model of a view without created_at would read all days.
+    views = [item for item in objects if item.kind == "view" and any(c.name == "created_at" for c in item.columns)]
     found = {
         FOLDER / "sources.yml": _SOURCES + "".join(_source(item) for item in objects),
         FOLDER / "staging" / "staging.yml": _STAGING + "".join(_properties(item) for item in views),
@@ -73,9 +74,7 @@ def _select(item: SchemaObject) -> str:
     names = [column.name for column in item.columns]
     columns = ",\n".join(f"  {name}" for name in names)
     text = f"-- {HEAD}\nSELECT\n{columns}\nFROM {{{{ source('session_ledger', '{item.name}') }}}}\n"
-    if "created_at" in names:
-        text += "WHERE created_at >= TIMESTAMP '{{ var(\"session_ledger_since\") }}'\n"
-    return text
+    return text + "WHERE created_at >= TIMESTAMP '{{ var(\"session_ledger_since\") }}'\n"
 
 
 def _source(item: SchemaObject) -> str:

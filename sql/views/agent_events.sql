@@ -18,7 +18,7 @@
 -- Columns:
 --   timestamp TIMESTAMP: Time of the event by the clock of its writer
 --   event_id STRING: The event of the ledger, and which of its rows this is
---   event_type STRING
+--   event_type STRING: USER_MESSAGE_RECEIVED, LLM_RESPONSE, TOOL_ERROR ...
 --   agent STRING: The author of the event, if it is not the owner of the session
 --   session_id STRING
 --   invocation_id STRING: The message that began the turn; the session before the first one
@@ -27,8 +27,7 @@
 --   span_id STRING: A hash of session and item, 16 hexadecimal digits; the same where something starts and ends
 --   parent_span_id STRING: The span of the turn; NULL in its own rows
 --   content JSON: What was said, or the tool with its arguments and result
---   content_parts ARRAY<STRUCT<mime_type STRING, uri STRING, object_ref STRUCT<uri STRING, version STRING,
---     authorizer STRING, details JSON>, text STRING, part_index INT64, part_attributes STRING, storage_mode STRING>>
+--   content_parts ARRAY<STRUCT>: The parts of a message: mime_type, text, part_index, part_attributes ...
 --   attributes JSON: The model, its tokens, and the event and version of the ledger
 --   latency_ms JSON: total_ms and time_to_first_token_ms; NULL if unknown
 --   status STRING: OK or ERROR

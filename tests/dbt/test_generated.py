@@ -15,7 +15,8 @@ from support.modules import module
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "integrations" / "dbt"
-VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
+#: All but the one without created_at, of which a model would read all days.
+VIEWS = [item.name for item in catalog.objects() if item.kind == "view" and item.name != "agent_events"]
 
 
 @pytest.fixture(scope="module")
