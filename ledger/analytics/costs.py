@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.errors import InvalidInput
 from ledger.sdk.ledger import SessionLedger
-from ledger.sdk.queries import own_warehouse, warehouse_path
+from ledger.sdk.queries import bigquery_warehouse_of, warehouse_path
 from ledger.stores.user_view import UserView
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.list_prices import query_usd, storage_usd
+from ledger.warehouse.urls import duckdb_file, duckdb_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -103,20 +104,18 @@ def costs(
             ``roles/bigquery.resourceViewer`` for those of all users.
         StoreUnavailable: BigQuery cannot be reached.
     """
-    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-
     if isinstance(ledger.store, UserView):
         raise ledger.store.everybodys("costs")
     last = now().date() if last_day is None else last_day
     first = last - timedelta(days=6) if first_day is None else first_day
     if last < first:
         raise InvalidInput(f"The last day {last} is before the first day {first}.")
-    attached = ledger._warehouse
-    warehouse = own_warehouse(ledger) or (None if attached is None else attached.opened)
-    if isinstance(warehouse, BigQueryWarehouse):
+    warehouse = bigquery_warehouse_of(ledger)
+    if warehouse is not None:
         return bigquery_costs(warehouse, first, last)
-    path = warehouse_path(ledger) if warehouse is None else warehouse.path  # type: ignore[attr-defined]
-    return Costs(f"duckdb:///{path}", file_bytes=path.stat().st_size if path.exists() else 0)
+    attached = ledger._warehouse
+    path = (None if attached is None else duckdb_file(attached.url)) or warehouse_path(ledger)
+    return Costs(duckdb_url(path), file_bytes=path.stat().st_size if path.exists() else 0)
 
 
 def bigquery_costs(warehouse: BigQueryWarehouse, first: date, last: date) -> Costs:

@@ -80,15 +80,10 @@ class Queries(CommandBase):
             PermissionDenied: The ledger was returned by ``for_user``.
             StoreUnavailable: BigQuery cannot be reached.
         """
-        from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-
         if isinstance(self.store, UserView):
             raise self.store.everybodys("estimate_sql")
-        attached = None if self._warehouse is None else self._warehouse.opened
-        warehouse = own_warehouse(self) or attached
-        if not isinstance(warehouse, BigQueryWarehouse):
-            return Estimate(None)
-        return Estimate(warehouse.estimate_query(statement, parameters))
+        warehouse = bigquery_warehouse_of(self)
+        return Estimate(None if warehouse is None else warehouse.estimate_query(statement, parameters))
 
     def schema(self, name: str | None = None) -> tuple[SchemaObject, ...]:
         """Return the views, tables and functions that ``sql`` can name, with their columns, types and descriptions.
@@ -157,6 +152,17 @@ def own_warehouse(ledger: Queries) -> BigQueryWarehouse | None:
 
     assert isinstance(store.warehouse, BigQueryWarehouse)  # noqa: S101 - there is no other such store
     return store.warehouse
+
+
+def bigquery_warehouse_of(ledger: Queries) -> BigQueryWarehouse | None:
+    """Return the warehouse that bills a ledger's queries: its own, or the one that it was opened with; None if none."""
+    attached = ledger._warehouse
+    if attached is None or not attached.url.startswith("bigquery:"):
+        return own_warehouse(ledger)
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    assert isinstance(attached.opened, BigQueryWarehouse)  # noqa: S101 - implied by the scheme
+    return attached.opened
 
 
 def beside_of(ledger: Queries) -> AttachedWarehouse:

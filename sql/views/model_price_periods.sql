@@ -28,6 +28,7 @@ WITH
       IFNULL(cached_input_usd_per_million, input_usd_per_million) AS cached_input_usd_per_million,
       output_usd_per_million
     FROM `${project}.${dataset}.model_prices`
+    WHERE TRUE  -- GoogleSQL wants a WHERE beside QUALIFY
     QUALIFY ROW_NUMBER() OVER (PARTITION BY provider, model, valid_from ORDER BY imported_at DESC) = 1
   )
 SELECT
