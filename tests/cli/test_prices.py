@@ -62,3 +62,15 @@ def test_a_file_without_prices_is_refused_unless_it_replaces_the_list(shell: She
     shell.ok("init")
     assert shell.fails("prices", "import", "-", stdin=HEADER)[1].startswith("The file has no prices")
     assert shell.ok("prices", "import", "-", "--replace", stdin=HEADER) == "0 prices imported; the list has 0 prices.\n"
+
+
+@pytest.mark.emulator
+@pytest.mark.usefixtures("emulator_settings")
+def test_the_list_of_a_ledger_in_bigquery_is_a_table_of_its_dataset(there: Shell) -> None:
+    session = there.ok("new", "?").strip()
+    there.ok("model-call", session, "m", "--input-tokens", "1000000", "--output-tokens", "0")
+    there.ok("prices", "import", "-", "--replace", stdin=HEADER + LINES)
+    assert there.ok("prices", "export") == HEADER + LINES
+    sql = "SELECT cost_usd, cost_source FROM model_calls WHERE created_at >= '2026-01-01' AND session_id = @id"
+    assert there.json("sql", sql, "--param", f"id={session}")["rows"] == [{"cost_usd": 1.0, "cost_source": "estimated"}]
+    there.ok("prices", "import", "-", "--replace", stdin=HEADER)

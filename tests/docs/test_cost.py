@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ledger.formats.prices_csv import read_prices
 from ledger.warehouse.bigquery.list_prices import query_usd, storage_usd
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ def test_the_tables_of_the_page_are_up_to_date() -> None:
     text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     assert text.count("<!-- table: ") == len(TABLES["TABLES"])
     assert TABLES["page"](text) == text, "run `make docs`"
+
+
+def test_the_price_list_of_the_page_can_be_imported() -> None:
+    text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```csv\n(.*?)```", text, re.DOTALL)
+    assert [price.model for price in read_prices(example.encode())] == ["embedding-model", *["small-model"] * 3]
 
 
 def test_prices_are_by_tebibytes_and_by_gibibytes() -> None:

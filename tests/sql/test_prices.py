@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger import ModelPrice, SessionLedger
+from ledger import InvalidInput, ModelPrice, PermissionDenied, SessionLedger, StoreRejected
 from ledger.analytics import Analytics
 from ledger.testing import CountedIds, SetClock
 
@@ -109,3 +109,20 @@ def test_an_import_adds_to_the_list_and_replaces_prices_of_the_same_day(ledger: 
     assert len(held) == len(PRICES) + 1
     assert ledger.import_model_prices([]) == 0
     assert len(ledger.model_prices()) == len(held)
+
+
+def test_the_view_of_a_user_a_ledger_that_is_only_read_and_two_prices_of_a_day_are_refused(
+    ledger: SessionLedger, tmp_path: Path
+) -> None:
+    with pytest.raises(PermissionDenied):
+        ledger.for_user("ann").import_model_prices(PRICES)
+    with pytest.raises(PermissionDenied):
+        ledger.for_user("ann").model_prices()
+    with pytest.raises(InvalidInput, match="two prices of m of p from 2026-02-01 on"):
+        ledger.import_model_prices([PRICES[2], PRICES[2]])
+    ledger.import_model_prices(PRICES[:1])
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}?mode=ro") as reader:
+        assert reader.model_prices() == PRICES[:1]
+        with pytest.raises(StoreRejected):
+            reader.import_model_prices(PRICES)
+    assert ledger.model_prices() == PRICES[:1]
