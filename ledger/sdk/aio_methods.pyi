@@ -228,6 +228,9 @@ class AsyncWarehouse:
     async def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows."""
 
+    async def run_scheduled(self, name: str, parameters: Parameters) -> None:
+        """Run one of the ledger's scheduled statements; see ``ledger.warehouse.scheduled``."""
+
 class AsyncAttachedWarehouse:
     """The methods of ``AttachedWarehouse``, awaited."""
 

@@ -21,9 +21,7 @@ pytestmark = pytest.mark.duckdb
 
 #: All views but those that have no created_at to filter by: one whose schema is not ours, and one of prices.
 VIEWS = [
-    it.name
-    for it in catalog.objects()
-    if it.kind == "view" and it.name not in ("agent_events", "model_price_periods")
+    it.name for it in catalog.objects() if it.kind == "view" and it.name not in ("agent_events", "model_price_periods")
 ]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
 OF_DAYS = ("outcomes", "attribute_distribution", "top_assets", "cohorts")
@@ -192,7 +190,16 @@ def test_every_function_and_every_statement_is_tried():
     scripts = {"append_checked", "claim_creation", "ingest_staged", "name_stream", "take_fence"}
     deletions = {"delete_claims", "delete_creations", "delete_heads", "delete_latest", "delete_sessions"}
     prices_and_bills = {"import_model_prices", "read_model_prices", "billed_jobs"}
-    rest = {*scripts, *deletions, *prices_and_bills, "count_refreshed", "create_lock", "record_seal", "find_creation", "read_seals"}
+    rest = {
+        *scripts,
+        *deletions,
+        *prices_and_bills,
+        "count_refreshed",
+        "create_lock",
+        "record_seal",
+        "find_creation",
+        "read_seals",
+    }
     assert {name for name, *_ in STATEMENTS} == statements - rest
 
 

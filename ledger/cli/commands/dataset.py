@@ -70,7 +70,7 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
     Raises:
         LedgerError: An object or a permission is missing.
     """
-    # A view without days, of prices, is read by others.
+    # The view of prices has no days, and those of calls read it.
     views = [it.name for it in schema() if it.kind == "view" and any(each.name == "created_at" for each in it.columns)]
     day = "created_at >= TIMESTAMP '2026-01-01' AND created_at < TIMESTAMP '2026-01-02'"
     sql = " UNION ALL ".join(f"SELECT created_at FROM `${{project}}.${{dataset}}.{view}` WHERE {day}" for view in views)  # noqa: S608 - names of SQL files
