@@ -133,6 +133,7 @@ docs: setup ## Generate references, AsyncSessionLedger's types and the dbt packa
 	$(BIN)/python -m ledger.cli.reference docs
 	$(BIN)/python tools/aio_methods.py
 	$(BIN)/python tools/dbt_package.py
+	$(BIN)/python tools/cost_tables.py
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
 # No flag sets an index, so uv uses its default, the public one; the lock contains neither an index nor a path.

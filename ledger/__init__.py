@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ledger.errors import (
         ArchiveLost,
+        BudgetExceeded,
         CapabilityMissing,
         ConfigurationError,
         CorruptEvent,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
+    from ledger.model.prices import ModelPrice
     from ledger.model.queries import OrderBy
     from ledger.model.query_statistics import QueryStatistics
     from ledger.model.seals import Seal, SealComparison
@@ -63,7 +65,8 @@ __version__ = "0.3.0.dev0"
 _MODULES = {
     "ledger.sdk.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
-        *("ArchiveLost", "CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict"),
+        *("ArchiveLost", "BudgetExceeded", "CapabilityMissing", "ConfigurationError", "CorruptEvent"),
+        "IdempotencyConflict",
         *("InvalidInput", "LeaseHeld", "LeaseLost", "LedgerError", "MessagesNotRead", "MissingExtra", "OutcomeUnknown"),
         *("PermissionDenied", "RowsRefused", "SessionArchived", "SessionEnded", "SessionNotFound", "StoreError"),
         *("StoreRejected", "StoreUnavailable", "StreamEnded", "UpcastMissing", "ValueTooLarge"),
@@ -79,6 +82,7 @@ _MODULES = {
     "ledger.model.fold": ("Difference", "Interval", "RegisterValue", "Written"),
     "ledger.model.page": ("Page",),
     "ledger.model.queries": ("OrderBy",),
+    "ledger.model.prices": ("ModelPrice",),
     "ledger.model.seals": ("Seal", "SealComparison"),
     "ledger.model.search": ("Match",),
     "ledger.model.query_statistics": ("QueryStatistics",),
@@ -94,6 +98,7 @@ __all__ = [
     "Appended",
     "ArchiveLost",
     "AsyncSessionLedger",
+    "BudgetExceeded",
     "CapabilityMissing",
     "Change",
     "ConfigurationError",
@@ -111,6 +116,7 @@ __all__ = [
     "Message",
     "MessagesNotRead",
     "MissingExtra",
+    "ModelPrice",
     "NewEvent",
     "OrderBy",
     "OutcomeUnknown",

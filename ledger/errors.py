@@ -24,6 +24,7 @@
         │   └── StreamEnded    a write stream accepts no more rows; the relay recovers
         ├── OutcomeUnknown     the answer was lost; append again with the same event_id
         └── StoreRejected      the store refuses the call until something is repaired
+            ├── BudgetExceeded     the day's maximum of bytes billed would be passed; nothing was run
             ├── SessionArchived    the session's rows are only in a warehouse, which is not attached
             │   └── ArchiveLost    the warehouse does not have the archived session
             └── RowsRefused    the warehouse refused a batch of rows, and stored none of them
@@ -39,6 +40,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "ArchiveLost",
+    "BudgetExceeded",
     "CapabilityMissing",
     "ConfigurationError",
     "CorruptEvent",
@@ -255,6 +257,22 @@ class StoreRejected(StoreError):
     """The store refuses the call until something is repaired; nothing was written."""
 
     code = "store_rejected"
+
+
+class BudgetExceeded(StoreRejected):
+    """A statement would pass the maximum of bytes billed in a day; it was not run.
+
+    Attributes:
+        spent: Bytes that were billed today (UTC), as far as they are known.
+        maximum: The maximum.
+    """
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str, *, spent: int = 0, maximum: int = 0) -> None:
+        super().__init__(message)
+        self.spent = spent
+        self.maximum = maximum
 
 
 class LeaseHeld(StoreUnavailable):

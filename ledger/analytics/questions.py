@@ -147,6 +147,27 @@ class Analytics:
         """
         return self._activity("model_usage", first_day, last_day, lookback_days)
 
+    def unpriced_models(
+        self, first_day: Day | None = None, last_day: Day | None = None, *, lookback_days: int = LOOKBACK_DAYS
+    ) -> Answer:
+        """Return the models with calls that have no price, the most frequent first; see ``daily_activity``.
+
+        Such a call was recorded without a price, and the price list has none for its model and day, or the call lacks a
+        number of tokens. ``SessionLedger.import_model_prices`` adds prices.
+
+        Source: sql/functions/model_usage.sql
+        """
+        statement = """
+            SELECT
+              provider, model, CAST(SUM(unpriced_count) AS INT64) AS unpriced_count, MIN(day) AS first_day,
+              MAX(day) AS last_day
+            FROM model_usage(@first_day, @next_day, @lookback_days)
+            WHERE unpriced_count > 0
+            GROUP BY provider, model
+            ORDER BY unpriced_count DESC, model, provider
+        """
+        return self._ledger.sql(statement, self._activity_days(first_day, last_day, lookback_days))
+
     def storage_growth(
         self, first_day: Day | None = None, last_day: Day | None = None, *, lookback_days: int = LOOKBACK_DAYS
     ) -> Answer:
@@ -220,11 +241,15 @@ class Analytics:
             return read_summary(warehouse, span["first_day"], span["next_day"], lookback)
 
     def _activity(self, name: str, first_day: Day | None, last_day: Day | None, lookback_days: int) -> Answer:
-        parameters = self._days(first_day, last_day)
-        parameters["lookback_days"] = check_whole(lookback_days, "lookback_days", at_most=100_000)
+        parameters = self._activity_days(first_day, last_day, lookback_days)
         order = ", ".join(("day", *_ORDER_OF_A_DAY.get(name, ())))
         statement = f"SELECT * FROM {name}(@first_day, @next_day, @lookback_days) ORDER BY {order}"  # noqa: S608
         return self._ledger.sql(statement, parameters)
+
+    def _activity_days(self, first_day: Day | None, last_day: Day | None, lookback_days: int) -> dict[str, Any]:
+        """Return the arguments of a function of activity."""
+        checked = check_whole(lookback_days, "lookback_days", at_most=100_000)
+        return {**self._days(first_day, last_day), "lookback_days": checked}
 
     def _by_attribute(self, name: str, first_day: Day | None, last_day: Day | None, attribute: str | None) -> Answer:
         parameters = self._days(first_day, last_day)

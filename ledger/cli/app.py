@@ -67,6 +67,8 @@ GROUPS = {
         "schema": "ledger.cli.commands.warehouse",
         "refresh": "ledger.cli.commands.scheduled",
         "deploy": "ledger.cli.commands.scheduled",
+        "prices": "ledger.cli.commands.prices",
+        "cost": "ledger.cli.commands.cost",
     },
     "Warehouse": {
         "sync": "ledger.cli.commands.relay",

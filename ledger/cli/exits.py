@@ -38,6 +38,7 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     **dict.fromkeys((errors.StoreUnavailable, errors.LeaseHeld, errors.LeaseLost, errors.StreamEnded), 21),
     errors.OutcomeUnknown: 22,
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
+    errors.BudgetExceeded: 24,
 }
 USAGE, FINDINGS, FILES = 2, 15, 30
 #: Exit code if the reader of a pipe has closed it, as in ``ledger export | head``: what a shell says of SIGPIPE.

@@ -29,7 +29,8 @@ beside it, which runs the statement. [sql-recipes.md](sql-recipes.md) has statem
   `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
   datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. In both, an INTERVAL is a duration
   with 24 hours as a day and, over a file, a month as 30 days; one of BigQuery with months must be cast to STRING.
-  `bytes_processed` has the bytes that BigQuery read, and is None for a file.
+  `bytes_processed` has the bytes that BigQuery read, `bytes_billed` those that it billed and `cost_usd` their list
+  price; they are None for a file. `estimate_sql` and `ledger sql --estimate` tell the bytes before.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 - `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME, a datetime without time zone, without. BYTES are

@@ -17,6 +17,7 @@ from ledger.model.fields import AccessLevel, Role, ToolStatus
 from ledger.model.findings import Verification
 from ledger.model.fold import Difference, State
 from ledger.model.page import Page
+from ledger.model.prices import ModelPrice
 from ledger.model.queries import OrderBy, SearchQuery, SessionQuery
 from ledger.model.seals import Seal
 from ledger.model.search import Match
@@ -31,7 +32,7 @@ from ledger.sdk.frames import EventPage, MessagePage, SessionPage, ToolCallPage
 from ledger.sdk.subscriptions import Delivery
 from ledger.stores.base import PendingDeletion, Waiting
 from ledger.stores.event_store import Capabilities
-from ledger.warehouse.answer import Answer
+from ledger.warehouse.answer import Answer, Estimate
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.schema import SchemaObject
 
@@ -385,6 +386,9 @@ class LedgerMethods:
     async def drop_archived(self) -> int:
         """Drop the rows of archived sessions from the store after checking that the warehouse has them."""
 
+    async def estimate_sql(self, statement: str, parameters: Parameters | None = None) -> Estimate:
+        """Return how many bytes BigQuery would read for a statement, and their price."""
+
     async def expire_old_sessions(self, max_age: timedelta | None = None) -> int:
         """Record the status ``expired`` for every session whose ``expires_at`` has passed."""
 
@@ -454,6 +458,9 @@ class LedgerMethods:
     async def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Bring an archived session back from the warehouse and reopen it with the status it had before."""
 
+    async def import_model_prices(self, prices: Iterable[ModelPrice], *, replace: bool = False) -> int:
+        """Add prices to the price list of the ledger."""
+
     async def is_session_complete(self, session_id: str) -> bool:
         """Return True if the session has at least one tool call and all of them are completed."""
 
@@ -491,6 +498,9 @@ class LedgerMethods:
 
     async def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions."""
+
+    async def model_prices(self) -> list[ModelPrice]:
+        """Return the price list of the ledger, sorted by model, provider and first day."""
 
     async def purge_sessions(self, session_ids: Iterable[str]) -> Purged:
         """Purge single sessions, whatever their age: delete their data in the file and in the warehouse, for good."""

@@ -17,8 +17,8 @@ from ledger.sdk.arguments import criteria
 from ledger.sdk.frames import SessionPage
 from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
+from ledger.sdk.model_prices import ModelPrices
 from ledger.sdk.opening import UNSET
-from ledger.sdk.queries import Queries
 from ledger.sdk.reading import Reading
 from ledger.sdk.reserved import check_event, check_fields
 from ledger.sdk.search import Search
@@ -36,7 +36,7 @@ class SessionLedger(
     Reading,
     SessionCounts,
     Search,
-    Queries,
+    ModelPrices,
     Archive,
     Verifying,
     Access,

@@ -13,7 +13,7 @@ from ledger.sdk.command_base import CommandBase
 from ledger.settings import LEDGER_WAREHOUSE
 from ledger.stores.base import outbox_store, warehouse_store
 from ledger.stores.user_view import UserView
-from ledger.warehouse.answer import Answer
+from ledger.warehouse.answer import Answer, Estimate
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url
 
@@ -64,6 +64,26 @@ class Queries(CommandBase):
         """
         with warehouse_of(self) as warehouse:
             return warehouse.query(statement, parameters)
+
+    def estimate_sql(self, statement: str, parameters: Parameters | None = None) -> Estimate:
+        """Return how many bytes BigQuery would read for a statement, and their price. Nothing is run or shipped.
+
+        The statement and its parameters are checked. Rows that were just appended are not counted, and neither are
+        rows of a file that wait to be shipped.
+
+        Args:
+            statement: One SELECT, as for ``sql``.
+            parameters: As for ``sql``.
+
+        Raises:
+            InvalidInput: The statement is not a single SELECT, or does not fit the tables or the parameters.
+            PermissionDenied: The ledger was returned by ``for_user``.
+            StoreUnavailable: BigQuery cannot be reached.
+        """
+        if isinstance(self.store, UserView):
+            raise self.store.everybodys("estimate_sql")
+        warehouse = bigquery_warehouse_of(self)
+        return Estimate(None if warehouse is None else warehouse.estimate_query(statement, parameters))
 
     def schema(self, name: str | None = None) -> tuple[SchemaObject, ...]:
         """Return the views, tables and functions that ``sql`` can name, with their columns, types and descriptions.
@@ -134,6 +154,17 @@ def own_warehouse(ledger: Queries) -> BigQueryWarehouse | None:
     return store.warehouse
 
 
+def bigquery_warehouse_of(ledger: Queries) -> BigQueryWarehouse | None:
+    """Return the warehouse that bills a ledger's queries: its own, or the one that it was opened with; None if none."""
+    attached = ledger._warehouse
+    if attached is None or not attached.url.startswith("bigquery:"):
+        return own_warehouse(ledger)
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    assert isinstance(attached.opened, BigQueryWarehouse)  # noqa: S101 - implied by the scheme
+    return attached.opened
+
+
 def beside_of(ledger: Queries) -> AttachedWarehouse:
     """Return the DuckDB file of a SQLite ledger as an attached warehouse.
 
@@ -184,6 +215,19 @@ def _catch_up(ledger: Queries, attached: AttachedWarehouse, shipping: Shipping) 
     if waiting or attached.url.startswith("duckdb:"):
         with shipping(waiting) as progress:
             attached.sync(progress=progress)
+    if attached.url.startswith("duckdb:"):
+        _bring_prices(ledger, attached)
+
+
+def _bring_prices(ledger: Queries, attached: AttachedWarehouse) -> None:
+    """Copy the price list of a ledger to its DuckDB file, if the file has another one, as after it was created anew."""
+    from ledger.tiers.local import price_list_of
+    from ledger.warehouse.prices import bring
+
+    store = price_list_of(ledger.store)
+    prices = [] if store is None else store.model_prices()
+    if prices:
+        bring(attached.opened, prices, ledger._clock())
 
 
 def _check_other_rows(ledger: Queries, beside: AttachedWarehouse) -> None:

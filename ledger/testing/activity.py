@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from ledger.model.call_times import CallTimes, call_times
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.instants import from_text
+from ledger.model.prices import ModelPrice
 
 #: Fields whose values are items, with the part of a value that names the item.
 _NAMES = {"message": "role", "model_call": "model", "query": "query_type", "score": "name", "error": ""}
@@ -32,8 +33,13 @@ def in_order(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
     return [event for _, event in sorted({event.position: event for event in events}.items())]
 
 
-def items(events: Iterable[RecordedEvent]) -> list[dict[str, Any]]:
-    """Return the rows of ``session_items`` of one session, each with all columns."""
+def items(events: Iterable[RecordedEvent], prices: Sequence[ModelPrice] = ()) -> list[dict[str, Any]]:
+    """Return the rows of ``session_items`` of one session, each with all columns.
+
+    Args:
+        events: The session's events.
+        prices: The rows of ``model_prices``.
+    """
     ordered = in_order(events)
     writes: dict[tuple[str, str], list[Write]] = {}
     for event in ordered:
@@ -48,7 +54,7 @@ def items(events: Iterable[RecordedEvent]) -> list[dict[str, Any]]:
             if any(change.field != "tool_call_result" for _, change in of_item):
                 found.append(_call(key, of_item, times.get(key, CallTimes())))
         elif any(not change.removed for _, change in of_item):
-            found.append(_item(kind, key, of_item))
+            found.append(_item(kind, key, of_item, prices))
     return found
 
 
@@ -61,7 +67,8 @@ def _row(kind: str, key: str, first: RecordedEvent) -> dict[str, Any]:
     """Return a row with the columns of the first event; of all others, the row has NULL or False."""
     columns = (
         *("name", "status", "provider", "error_type", "error_message", "duration_ms", "time_to_first_token_ms"),
-        *("retry_count", "failure_count", "token_count", *TOKENS, "cost_usd", "is_cache_hit", "score"),
+        *("retry_count", "failure_count", "token_count", *TOKENS, "cost_usd", "cost_source", "is_cache_hit"),
+        "score",
     )
     empty = dict.fromkeys(columns)
     return empty | {
@@ -79,7 +86,7 @@ def _row(kind: str, key: str, first: RecordedEvent) -> dict[str, Any]:
     }
 
 
-def _item(kind: str, key: str, writes: Sequence[Write]) -> dict[str, Any]:
+def _item(kind: str, key: str, writes: Sequence[Write], prices: Sequence[ModelPrice]) -> dict[str, Any]:
     set_ = [(event, change) for event, change in writes if not change.removed]
     row = _row(kind, key, set_[0][0])
     value = set_[-1][1].value
@@ -106,13 +113,48 @@ def _item(kind: str, key: str, writes: Sequence[Write]) -> dict[str, Any]:
         row["time_to_first_token_ms"] = _positive(parts.get("time_to_first_token_ms"))
         for name in ("input", "output", "cached_input", "reasoning"):
             row[f"{name}_token_count"] = parts.get(f"{name}_tokens")
-        row["cost_usd"] = None if parts.get("cost_usd") is None else float(parts["cost_usd"])
+        row |= cost_of(parts, set_[0][0].occurred_at.date(), prices)
     if kind == "query":
         row["is_cache_hit"] = parts.get("cache_hit") if isinstance(parts.get("cache_hit"), bool) else None
     if kind == "score":
         score = parts.get("value")
         row["score"] = float(score) if isinstance(score, bool | int | float) else None
     return row
+
+
+def cost_of(call: Mapping[str, Any], day: date, prices: Sequence[ModelPrice]) -> dict[str, Any]:
+    """Return ``cost_usd`` and ``cost_source`` of a model call that occurred on a day.
+
+    Args:
+        call: The value of the field ``model_call``.
+        day: The day, in UTC.
+        prices: The rows of ``model_prices``.
+    """
+    if call.get("cost_usd") is not None:
+        return {"cost_usd": float(call["cost_usd"]), "cost_source": "recorded"}
+    estimate = _estimated_cost(call, day, prices)
+    return {"cost_usd": estimate, "cost_source": None if estimate is None else "estimated"}
+
+
+def _estimated_cost(call: Mapping[str, Any], day: date, prices: Sequence[ModelPrice]) -> float | None:
+    price = price_on(day, text_of(call.get("model")), text_of(call.get("provider")), prices)
+    tokens, written = call.get("input_tokens"), call.get("output_tokens")
+    if price is None or tokens is None or (written is None and price.output_usd_per_million != 0):
+        return None
+    cached = min(max(call.get("cached_input_tokens") or 0, 0), tokens)
+    of_cached = price.cached_input_usd_per_million
+    of_cached = price.input_usd_per_million if of_cached is None else of_cached
+    parts = float(tokens - cached) * price.input_usd_per_million + float(cached) * of_cached
+    return (parts + float(written or 0) * price.output_usd_per_million) / 1_000_000
+
+
+def price_on(day: date, model: str | None, provider: str | None, prices: Sequence[ModelPrice]) -> ModelPrice | None:
+    """Return the price of a model on a day: of its provider or else of any provider; None if there is none."""
+    for wanted in (provider, ""):
+        begun = [it for it in prices if (it.model, it.provider) == (model, wanted) and it.valid_from <= day]
+        if begun:
+            return max(begun, key=lambda it: it.valid_from)
+    return None
 
 
 def _call(key: str, writes: Sequence[Write], times: CallTimes) -> dict[str, Any]:
@@ -147,10 +189,10 @@ def _positive(value: Any) -> float | None:
     return float(value) if value is not None and value >= 0 else None
 
 
-def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
-    """Return the row of ``session_metrics`` of one session, as of a query at the time ``now``."""
+def metrics(events: Iterable[RecordedEvent], now: datetime, prices: Sequence[ModelPrice] = ()) -> dict[str, Any]:
+    """Return the row of ``session_metrics`` of one session, as of a query at the time ``now``; see ``items``."""
     ordered = in_order(events)
-    rows = items(ordered)
+    rows = items(ordered, prices)
     state: dict[tuple[str, str], RecordedChange] = {}
     outcome = None
     active: list[datetime] = []
@@ -213,7 +255,7 @@ def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
         "failed_model_call_count": sum(row["is_error"] for row in made),
         "model_duration_total_ms": total(row["duration_ms"] for row in made),
         **{name: total(row[name] for row in made) for name in TOKENS},
-        "cost_usd": total(row["cost_usd"] for row in made),
+        **costs(made),
         "query_count": len(of_kind["query"]),
         "cache_hit_count": hits[True],
         "cache_hit_ratio": hits[True] / known if known else None,
@@ -227,6 +269,13 @@ def metrics(events: Iterable[RecordedEvent], now: datetime) -> dict[str, Any]:
 _KINDS = ("message", "tool_call", "query")
 _ROLES = ("user", "assistant", "system", "tool")
 TOKENS = ("input_token_count", "output_token_count", "cached_input_token_count", "reasoning_token_count")
+
+
+def costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the sums ``cost_usd`` and ``estimated_cost_usd`` of some items."""
+    known = list(rows)
+    estimated = (row["cost_usd"] for row in known if row["cost_source"] == "estimated")
+    return {"cost_usd": total(row["cost_usd"] for row in known), "estimated_cost_usd": total(estimated)}
 
 
 def total(values: Iterable[Any]) -> Any:

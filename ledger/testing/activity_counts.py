@@ -11,7 +11,8 @@ from typing import Any
 
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import fold
-from ledger.testing.activity import TOKENS, in_order, metrics, text_of, total
+from ledger.model.prices import ModelPrice
+from ledger.testing.activity import TOKENS, costs, in_order, metrics, text_of, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def by_day(rows: Iterable[Mapping[str, Any]], span: Span, *keys: str) -> list[di
                 "failed_model_call_count": sum(row["is_error"] for row in kinds["model_call"]),
                 "input_token_count": total(row["input_token_count"] for row in of_group),
                 "output_token_count": total(row["output_token_count"] for row in of_group),
-                "cost_usd": total(row["cost_usd"] for row in of_group),
+                **costs(of_group),
                 "error_count": sum(row["is_error"] for row in of_group),
             }
         )
@@ -93,7 +94,8 @@ def model_usage(rows: Iterable[Mapping[str, Any]], span: Span) -> list[dict[str,
         found.append(
             group
             | _owners(of_group)
-            | {name: total(row[name] for row in of_group) for name in (*TOKENS, "cost_usd")}
+            | {name: total(row[name] for row in of_group) for name in TOKENS}
+            | costs(of_group)
             | {
                 "call_count": len(of_group),
                 "failed_count": failed,
@@ -129,10 +131,12 @@ def _quantile(values: Sequence[float], percent: int) -> float | None:
     return values[math.ceil(len(values) * percent / 100) - 1] if values else None
 
 
-def outcomes(histories: Iterable[Sequence[RecordedEvent]], span: Span, now: datetime) -> list[dict[str, Any]]:
+def outcomes(
+    histories: Iterable[Sequence[RecordedEvent]], span: Span, now: datetime, prices: Sequence[ModelPrice] = ()
+) -> list[dict[str, Any]]:
     """Return the rows of ``outcomes`` for the events of each session, as of a query at the time ``now``."""
     rows = [
-        {"name": name, "value": value, **metrics(events, now)}
+        {"name": name, "value": value, **metrics(events, now, prices)}
         for events in histories
         if span.creates(events[0].created_at)
         for name, value in _attributes(events).items()
@@ -153,6 +157,7 @@ def outcomes(histories: Iterable[Sequence[RecordedEvent]], span: Span, now: date
                 "reward_average": sum(rewards) / len(rewards) if rewards else None,
                 "turn_average": sum(row["turn_count"] for row in of_group) / len(of_group),
                 "cost_usd": total(row["cost_usd"] for row in of_group),
+                "estimated_cost_usd": total(row["estimated_cost_usd"] for row in of_group),
             }
         )
     return found

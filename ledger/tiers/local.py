@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 from ledger.errors import CapabilityMissing
 from ledger.model.events import RecordedEvent
+from ledger.model.prices import ModelPrice
 from ledger.stores.archived import Droppable
 from ledger.stores.base import (
     ArchivingStore,
@@ -19,7 +20,27 @@ from ledger.stores.base import (
 )
 
 
-class LocalTier(OutboxStore, ArchivingStore, PurgingStore, VerifyingStore, SealingStore, Protocol):
+class PriceListStore(Protocol):
+    """A store that keeps a price list of language models, for its own views and for those of its warehouses."""
+
+    def model_prices(self) -> list[ModelPrice]:
+        """Return the price list, sorted by model, provider and first day."""
+        ...
+
+    def import_model_prices(self, prices: Iterable[ModelPrice], *, replace: bool = False) -> None:
+        """Add prices to the list, all or none. A price of the same model, provider and first day is replaced.
+
+        Args:
+            prices: The prices.
+            replace: True to remove all others.
+
+        Raises:
+            InvalidInput: Two of the prices have the same key.
+        """
+        ...
+
+
+class LocalTier(OutboxStore, ArchivingStore, PurgingStore, VerifyingStore, SealingStore, PriceListStore, Protocol):
     """A store that ships its rows to warehouses. It can drop an archived session's rows once they are shipped."""
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
@@ -91,3 +112,10 @@ def local_tier(store: EventStore) -> LocalTier:
     if capabilities.outbox and capabilities.archive and capabilities.purge and not capabilities.tiered:
         return cast(LocalTier, store)
     raise CapabilityMissing("This ledger is stored in a warehouse; only a ledger in a SQLite file ships to one.")
+
+
+def price_list_of(store: EventStore) -> PriceListStore | None:
+    """Return the store of a SQLite ledger as a ``PriceListStore``, with or without a warehouse; None for any other."""
+    capabilities = store.capabilities
+    is_local = capabilities.outbox and capabilities.archive and capabilities.purge
+    return cast(PriceListStore, store) if is_local else None

@@ -21,6 +21,7 @@ from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEve
 from ledger.model.findings import Verification
 from ledger.model.fold import State
 from ledger.model.page import Page
+from ledger.model.prices import ModelPrice
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
@@ -315,6 +316,14 @@ class TwoTierStore:
         if all(check.found != "elsewhere" for check in checks) or not self._is_used():
             return checks
         return compare_with_warehouse(self._warehouse.opened(), checks)
+
+    def model_prices(self) -> list[ModelPrice]:
+        """Return the embedded store's price list."""
+        return self._local.model_prices()
+
+    def import_model_prices(self, prices: Iterable[ModelPrice], *, replace: bool = False) -> None:
+        """Add prices to the embedded store's list; see ``PriceListStore``."""
+        self._local.import_model_prices(prices, replace=replace)
 
     def purge_warehouse(self) -> int:
         """Delete purged sessions in the warehouse; see ``TieredStore.purge_warehouse``."""

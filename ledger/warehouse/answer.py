@@ -32,12 +32,25 @@ class Answer:
         types: GoogleSQL type of each column, such as ``STRING`` or ``ARRAY<INT64>``.
         bytes_processed: Bytes that BigQuery read for the query, on which its price depends. 0 if BigQuery had the
             result in its cache; None if no bytes are billed, as on a DuckDB file, or if BigQuery did not say.
+        bytes_billed: Bytes that BigQuery billed for the query: rounded up, at least 10 MB for each table that it names;
+            None as for ``bytes_processed``. ``cost_usd`` is their price.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     types: tuple[str, ...] = ()
     bytes_processed: int | None = None
+    bytes_billed: int | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The list price of ``bytes_billed`` on demand, in US dollars; None if they are not known.
+
+        The TiB that is free each month is not subtracted, and a project that pays for slots is not billed by bytes.
+        """
+        from ledger.warehouse.bigquery.list_prices import query_usd
+
+        return None if self.bytes_billed is None else query_usd(self.bytes_billed)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
@@ -108,6 +121,24 @@ class Answer:
                 decoded = pandas.Series([row[index] for row in self.rows], frame.index, object)
                 frame[self.columns[index]] = decoded
         return frame
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a statement would read.
+
+    Attributes:
+        bytes_processed: Bytes that BigQuery would read; None if no bytes are billed, as on a DuckDB file.
+    """
+
+    bytes_processed: int | None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The list price of these bytes on demand, in US dollars, without the minimum of 10 MB for each table."""
+        from ledger.warehouse.bigquery.list_prices import query_usd
+
+        return None if self.bytes_processed is None else query_usd(self.bytes_processed)
 
 
 def array_of(kind: str) -> str | None:

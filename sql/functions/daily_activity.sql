@@ -29,7 +29,8 @@
 --   failed_model_call_count INT64: Number of these that failed
 --   input_token_count INT64: Sum of the tokens of the prompts; NULL if none is known
 --   output_token_count INT64: Sum of the tokens of the answers; NULL if none is known
---   cost_usd FLOAT64: Sum of the prices of the model calls, in US dollars; NULL if none is known
+--   cost_usd FLOAT64: Sum of the prices, recorded or estimated, of the model calls, in US dollars; NULL if none is known
+--   estimated_cost_usd FLOAT64: The part of cost_usd that is estimated by model_prices; NULL if none is
 --   error_count INT64: Number of errors: of sessions, messages, tool calls and model calls
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.daily_activity`(
   first_day TIMESTAMP, next_day TIMESTAMP, lookback_days INT64
@@ -47,6 +48,7 @@ SELECT
   CAST(SUM(input_token_count) AS INT64) AS input_token_count,
   CAST(SUM(output_token_count) AS INT64) AS output_token_count,
   SUM(cost_usd) AS cost_usd,
+  SUM(IF(cost_source = 'estimated', cost_usd, NULL)) AS estimated_cost_usd,
   COUNTIF(is_error) AS error_count
 FROM `${project}.${dataset}.session_items`
 WHERE created_at >= TIMESTAMP_SUB(first_day, INTERVAL lookback_days DAY)

@@ -28,8 +28,9 @@
 --   output_token_count INT64: Sum of the tokens of the answers; NULL if none is known
 --   cached_input_token_count INT64: Sum of the input tokens that came from a cache; NULL if none is known
 --   reasoning_token_count INT64: Sum of the output tokens spent on reasoning; NULL if none is known
---   cost_usd FLOAT64: Sum of the prices, in US dollars; NULL if none is known
---   unpriced_count INT64: Number of calls without a price
+--   cost_usd FLOAT64: Sum of the prices, recorded or estimated, in US dollars; NULL if none is known
+--   estimated_cost_usd FLOAT64: The part of cost_usd that is estimated by model_prices; NULL if none is
+--   unpriced_count INT64: Number of calls without a price, recorded or estimated
 --   duration_p50_ms FLOAT64: Median of the durations, in milliseconds; NULL if none is known
 --   duration_p95_ms FLOAT64: 95th percentile of these
 --   time_to_first_token_p50_ms FLOAT64: Median of the times to the first token, in milliseconds; NULL if none is known
@@ -50,6 +51,7 @@ SELECT
   CAST(SUM(cached_input_token_count) AS INT64) AS cached_input_token_count,
   CAST(SUM(reasoning_token_count) AS INT64) AS reasoning_token_count,
   SUM(cost_usd) AS cost_usd,
+  SUM(IF(cost_source = 'estimated', cost_usd, NULL)) AS estimated_cost_usd,
   COUNTIF(cost_usd IS NULL) AS unpriced_count,
   APPROX_QUANTILES(duration_ms, 100)[OFFSET(50)] AS duration_p50_ms,
   APPROX_QUANTILES(duration_ms, 100)[OFFSET(95)] AS duration_p95_ms,

@@ -25,7 +25,8 @@
 --   success_ratio FLOAT64: Successes per session that is not open, 0 to 1; NULL if all are open
 --   reward_average FLOAT64: Mean of the attribute reward; NULL if none is known
 --   turn_average FLOAT64: Mean number of turns
---   cost_usd FLOAT64: Sum of the prices of the model calls, in US dollars; NULL if none is known
+--   cost_usd FLOAT64: Sum of the prices, recorded or estimated, of the model calls, in US dollars; NULL if none is known
+--   estimated_cost_usd FLOAT64: The part of cost_usd that is estimated by model_prices; NULL if none is
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.outcomes`(
   first_day TIMESTAMP, next_day TIMESTAMP
 ) AS
@@ -41,7 +42,8 @@ SELECT
   SAFE_DIVIDE(COUNTIF(metrics.is_success), COUNTIF(metrics.outcome != 'open')) AS success_ratio,
   AVG(metrics.reward) AS reward_average,
   AVG(metrics.turn_count) AS turn_average,
-  SUM(metrics.cost_usd) AS cost_usd
+  SUM(metrics.cost_usd) AS cost_usd,
+  SUM(metrics.estimated_cost_usd) AS estimated_cost_usd
 FROM (
   SELECT
     created_at,

@@ -1,7 +1,7 @@
 -- session_items: what happened in sessions: each message, tool call, model call, query, score and error, one row each.
 --
 -- Grain:  (session_id, item_type, item_id).
--- Inputs: session_history, tool_call_history.
+-- Inputs: session_history, tool_call_history, model_price_periods.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/testing/activity.py (items)
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
@@ -10,6 +10,10 @@
 -- by a rewind, happened all the same, so its row stays, with is_current false. A fork writes the items of another
 -- session once more: they have is_copy, so that counts can leave them out. An error is an item of its own only if it is
 -- the session's; a message or call that failed has is_error.
+--
+-- The price of a model call is the recorded one or, if there is none, what its tokens cost by model_prices on the day on
+-- which it occurred: a price of its provider, or else one of any provider. Without such a price, or without the count of
+-- tokens that have one, it is NULL.
 --
 -- Columns:
 --   session_id STRING
@@ -33,6 +37,7 @@
 --   cached_input_token_count INT64: Number of the input tokens that came from a cache
 --   reasoning_token_count INT64: Number of the output tokens that were spent on reasoning
 --   cost_usd FLOAT64: The price of a model call, in US dollars
+--   cost_source STRING: recorded, or estimated by model_prices; NULL if cost_usd is NULL
 --   is_cache_hit BOOL: True if a query was answered from a cache; NULL if nobody said so
 --   score FLOAT64: The value of a score, if it is a number; true is 1 and false is 0
 --   day DATE: Day on which the item was recorded, in UTC
@@ -113,9 +118,52 @@ WITH
         END
         AS FLOAT64
       ) AS duration_ms,
-      SAFE_CAST(JSON_VALUE(value, '$.time_to_first_token_ms') AS FLOAT64) AS time_to_first_token_ms
+      SAFE_CAST(JSON_VALUE(value, '$.time_to_first_token_ms') AS FLOAT64) AS time_to_first_token_ms,
+      IF(field = 'model_call', JSON_VALUE(value, '$.model'), NULL) AS model,
+      IF(field = 'model_call', JSON_VALUE(value, '$.provider'), NULL) AS provider,
+      IF(
+        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.input_tokens') AS INT64), NULL
+      ) AS input_token_count,
+      IF(
+        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.output_tokens') AS INT64), NULL
+      ) AS output_token_count,
+      IF(
+        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cached_input_tokens') AS INT64), NULL
+      ) AS cached_input_token_count,
+      IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cost_usd') AS FLOAT64), NULL) AS recorded_cost_usd
     FROM writes
     WHERE from_last = 1
+  ),
+  priced_items AS (
+    SELECT
+      items.*,
+      COALESCE(own.input_usd_per_million, other.input_usd_per_million) AS input_price,
+      COALESCE(own.cached_input_usd_per_million, other.cached_input_usd_per_million) AS cached_input_price,
+      COALESCE(own.output_usd_per_million, other.output_usd_per_million) AS output_price,
+      LEAST(GREATEST(IFNULL(cached_input_token_count, 0), 0), input_token_count) AS cached_count
+    FROM items
+    LEFT JOIN `${project}.${dataset}.model_price_periods` AS own
+      ON own.model = items.model
+      AND own.provider = items.provider
+      AND own.valid_from <= DATE(items.occurred_at)
+      AND own.valid_until > DATE(items.occurred_at)
+    LEFT JOIN `${project}.${dataset}.model_price_periods` AS other
+      ON other.model = items.model
+      AND other.provider = ''
+      AND other.valid_from <= DATE(items.occurred_at)
+      AND other.valid_until > DATE(items.occurred_at)
+  ),
+  estimates AS (
+    SELECT
+      *,
+      IF(
+        input_token_count >= 0,
+        (input_token_count - cached_count) * input_price
+        + cached_count * cached_input_price
+        + IF(output_price = 0, 0, IF(output_token_count >= 0, output_token_count, NULL) * output_price),
+        NULL
+      ) / 1000000 AS estimated_cost_usd
+    FROM priced_items
   )
 SELECT
   session_id,
@@ -123,7 +171,7 @@ SELECT
   key AS item_id,
   name,
   CAST(NULL AS STRING) AS status,
-  IF(field = 'model_call', JSON_VALUE(value, '$.provider'), NULL) AS provider,
+  provider,
   is_current,
   is_copy,
   IFNULL(TO_JSON_STRING(error), 'null') NOT IN ('null', 'false') AND field NOT IN ('query', 'score') AS is_error,
@@ -134,13 +182,15 @@ SELECT
   CAST(NULL AS INT64) AS retry_count,
   CAST(NULL AS INT64) AS failure_count,
   IF(field = 'message', SAFE_CAST(JSON_VALUE(value, '$.token_count') AS INT64), NULL) AS token_count,
-  IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.input_tokens') AS INT64), NULL) AS input_token_count,
-  IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.output_tokens') AS INT64), NULL) AS output_token_count,
-  IF(
-    field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cached_input_tokens') AS INT64), NULL
-  ) AS cached_input_token_count,
+  input_token_count,
+  output_token_count,
+  cached_input_token_count,
   IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.reasoning_tokens') AS INT64), NULL) AS reasoning_token_count,
-  IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cost_usd') AS FLOAT64), NULL) AS cost_usd,
+  COALESCE(recorded_cost_usd, estimated_cost_usd) AS cost_usd,
+  CASE
+    WHEN recorded_cost_usd IS NOT NULL THEN 'recorded'
+    WHEN estimated_cost_usd IS NOT NULL THEN 'estimated'
+  END AS cost_source,
   IF(field = 'query', SAFE_CAST(JSON_VALUE(value, '$.cache_hit') AS BOOL), NULL) AS is_cache_hit,
   CASE
     WHEN field != 'score' THEN NULL
@@ -154,7 +204,7 @@ SELECT
   recorded_at,
   user_id,
   created_at
-FROM items
+FROM estimates
 UNION ALL
 SELECT
   session_id,
@@ -182,6 +232,7 @@ SELECT
   CAST(NULL AS INT64) AS cached_input_token_count,
   CAST(NULL AS INT64) AS reasoning_token_count,
   CAST(NULL AS FLOAT64) AS cost_usd,
+  CAST(NULL AS STRING) AS cost_source,
   CAST(NULL AS BOOL) AS is_cache_hit,
   CAST(NULL AS FLOAT64) AS score,
   DATE(first_planned_at) AS day,

@@ -50,7 +50,8 @@
 --   output_token_count INT64: Sum of the tokens of their answers; NULL if none is known
 --   cached_input_token_count INT64: Sum of the input tokens that came from a cache; NULL if none is known
 --   reasoning_token_count INT64: Sum of the output tokens that were spent on reasoning; NULL if none is known
---   cost_usd FLOAT64: Sum of their prices, in US dollars; NULL if none is known
+--   cost_usd FLOAT64: Sum of their prices, recorded or estimated, in US dollars; NULL if none is known
+--   estimated_cost_usd FLOAT64: The part of cost_usd that is estimated by model_prices; NULL if none is
 --   query_count INT64: Number of queries that the session has now
 --   cache_hit_count INT64: Number of these that were answered from a cache
 --   cache_hit_ratio FLOAT64: Cache hits per query of which it is known, 0 to 1; NULL without such queries
@@ -112,6 +113,7 @@ WITH
       cached_input_token_count,
       reasoning_token_count,
       cost_usd,
+      cost_source,
       is_cache_hit,
       CAST(NULL AS INT64) AS version,
       CAST(NULL AS INT64) AS event_count,
@@ -143,6 +145,7 @@ WITH
       CAST(NULL AS INT64) AS cached_input_token_count,
       CAST(NULL AS INT64) AS reasoning_token_count,
       CAST(NULL AS FLOAT64) AS cost_usd,
+      CAST(NULL AS STRING) AS cost_source,
       CAST(NULL AS BOOL) AS is_cache_hit,
       version,
       event_count,
@@ -174,6 +177,7 @@ WITH
       CAST(NULL AS INT64) AS cached_input_token_count,
       CAST(NULL AS INT64) AS reasoning_token_count,
       CAST(NULL AS FLOAT64) AS cost_usd,
+      CAST(NULL AS STRING) AS cost_source,
       CAST(NULL AS BOOL) AS is_cache_hit,
       CAST(NULL AS INT64) AS version,
       CAST(NULL AS INT64) AS event_count,
@@ -228,6 +232,7 @@ WITH
         SUM(IF(NOT is_copy AND item_type = 'model_call', reasoning_token_count, NULL)) AS INT64
       ) AS reasoning_token_count,
       SUM(IF(NOT is_copy AND item_type = 'model_call', cost_usd, NULL)) AS cost_usd,
+      SUM(IF(NOT is_copy AND cost_source = 'estimated', cost_usd, NULL)) AS estimated_cost_usd,
       COUNTIF(is_current AND item_type = 'query') AS query_count,
       COUNTIF(is_current AND is_cache_hit) AS cache_hit_count,
       COUNTIF(is_current AND NOT is_cache_hit) AS cache_miss_count,
@@ -292,6 +297,7 @@ SELECT
   cached_input_token_count,
   reasoning_token_count,
   cost_usd,
+  estimated_cost_usd,
   query_count,
   cache_hit_count,
   SAFE_DIVIDE(cache_hit_count, cache_hit_count + cache_miss_count) AS cache_hit_ratio,

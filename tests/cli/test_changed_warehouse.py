@@ -65,7 +65,8 @@ def test_a_ledger_of_an_earlier_release_that_knew_one_warehouse_says_it_after_th
 ) -> None:
     with closing(sqlite3.connect(shell.path)) as connection, connection:
         connection.executescript(
-            "DROP TABLE archived_in; DELETE FROM migrations WHERE name >= '018'; PRAGMA user_version = 17"
+            "DROP TABLE archived_in; DROP TABLE model_prices; DELETE FROM migrations WHERE name >= '018'; "
+            "PRAGMA user_version = 17"
         )
     assert shell.json("status")["archived_elsewhere"] == [{"session_id": "archived", "warehouses": [old]}]
 

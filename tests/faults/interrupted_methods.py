@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from faults.interruption import Interrupter, Interruption, TimeLimit, codes_below
-from ledger import Change, LedgerError, SessionEnded, SessionLedger, Verification
+from ledger import Change, LedgerError, ModelPrice, SessionEnded, SessionLedger, Verification
 from ledger.clock import new_id, utc_now
 
 #: Seconds after which a call that has not returned counts as one that waits for good.
@@ -124,6 +124,12 @@ def _sealed(call: Call) -> None:
     assert verified.against.seal == call.other.seals()[-1]
 
 
+def _priced(call: Call) -> None:
+    """Check that all of the prices were imported, by the call or by the same call again."""
+    call.other.import_model_prices(_PRICES)
+    assert call.other.model_prices() == _PRICES
+
+
 def _is_clean(verified: Verification) -> None:
     assert verified.clean, verified.findings
 
@@ -133,6 +139,7 @@ def _refused_rows(call: Call) -> Any:
 
 
 _ZERO, _SOON = timedelta(0), timedelta(minutes=30)
+_PRICES = [ModelPrice(model, date(2026, 1, 1), 1, 2) for model in ("m", "n")]
 METHODS: dict[str, Method] = {
     "add_message": Method(lambda c: c.ledger.add_message(c.session, "user", "hello", **c.envelope)),
     "record_model_call": Method(lambda c: c.ledger.record_model_call(c.session, "m", input_tokens=1, **c.envelope)),
@@ -160,6 +167,7 @@ METHODS: dict[str, Method] = {
     "delete_session": Method(lambda c: c.ledger.delete_session(c.session, **c.envelope)),
     "diff": _reads(lambda c: c.ledger.diff(c.session, 1)),
     "drop_archived": _reads(lambda c: c.ledger.drop_archived(), _archived),
+    "estimate_sql": _reads(lambda c: c.ledger.estimate_sql("SELECT COUNT(*) AS n FROM sessions")),
     "expire_old_sessions": _reads(lambda c: c.ledger.expire_old_sessions(), _ended),
     "expire_session": Method(lambda c: c.ledger.expire_session(c.session, **c.envelope)),
     "extend_session": Method(
@@ -178,10 +186,12 @@ METHODS: dict[str, Method] = {
     "hydrate_session": Method(
         lambda c: c.ledger.hydrate_session(c.session, **c.envelope), lambda c: c.other.archive_session(c.session)
     ),
+    "import_model_prices": _reads(lambda c: c.ledger.import_model_prices(_PRICES), check=_priced),
     "is_session_complete": _reads(lambda c: c.ledger.is_session_complete(c.session)),
     "iter_sessions": _reads(lambda c: list(islice(c.ledger.iter_sessions("ada"), 3))),
     "list_sessions": _reads(lambda c: c.ledger.list_sessions("ada", limit=3)),
     "maintain": _reads(lambda c: c.ledger.maintain(retention=_ZERO), _ended),
+    "model_prices": _reads(lambda c: c.ledger.model_prices()),
     "register_profile": _reads(lambda c: c.ledger.register_profile("chat", Chat)),
     "remove_message": Method(lambda c: c.ledger.remove_message(c.session, "m1", **c.envelope)),
     "remove_tags": Method(lambda c: c.ledger.remove_tags(c.session, "daily", **c.envelope)),

@@ -10,21 +10,31 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from ledger.model.fold import fold
+from ledger.model.prices import ModelPrice
 from ledger.testing import activity
 from ledger.testing import activity_counts as counts
 from ledger.testing.agent_events import agent_events
+from ledger.warehouse.base import Warehouse
+from ledger.warehouse.prices import send
 from support import histories as h
 from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
 
 #: Later than anything in a history by more than a day, as the time of the query is.
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
-Rows = Callable[[list[h.History]], list[dict[str, Any]]]
+Prices = list[ModelPrice]
+Rows = Callable[[list[h.History], Prices], list[dict[str, Any]]]
 VIEWS: dict[str, Rows] = {
-    "session_items": lambda found: [row for item in found for row in activity.items(item.events)],
-    "session_metrics": lambda found: [activity.metrics(item.events, NOW) for item in found],
-    "agent_events": lambda found: [row for item in found for row in agent_events(item.events)],
-    "errors": lambda found: [row for row in VIEWS["session_items"](found) if row["is_current"] and row["is_error"]],
+    "session_items": lambda found, prices: [row for item in found for row in activity.items(item.events, prices)],
+    "session_metrics": lambda found, prices: [activity.metrics(item.events, NOW, prices) for item in found],
+    "agent_events": lambda found, _: [row for item in found for row in agent_events(item.events)],
+    "errors": lambda found, prices: [
+        row for row in VIEWS["session_items"](found, prices) if row["is_current"] and row["is_error"]
+    ],
+    "model_calls": lambda found, prices: [row for item in found for row in costs_of_calls(item, prices)],
 }
+#: Columns that are compared, of a view that is compared with another model elsewhere.
+COMPARED = {"model_calls": "session_id, call_id, cost_usd, cost_source"}
 #: Some of the time in which events of the histories are recorded, which is up to a year around their creation.
 SPAN = counts.Span(datetime(2025, 9, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 5)
 DAYS: dict[str, Any] = {"first": SPAN.first_day, "next": SPAN.next_day}
@@ -35,10 +45,10 @@ FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "tool_usage": lambda rows: counts.tool_usage(rows, SPAN),
     "model_usage": lambda rows: counts.model_usage(rows, SPAN),
 }
-OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]]], list[dict[str, Any]]]] = {
-    "outcomes": lambda found: counts.outcomes(found, SPAN, NOW),
-    "attribute_distribution": lambda found: counts.attribute_distribution(found, SPAN),
-    "cohorts": lambda found: counts.cohorts(found, SPAN),
+OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]], Prices], list[dict[str, Any]]]] = {
+    "outcomes": lambda found, prices: counts.outcomes(found, SPAN, NOW, prices),
+    "attribute_distribution": lambda found, _: counts.attribute_distribution(found, SPAN),
+    "cohorts": lambda found, _: counts.cohorts(found, SPAN),
 }
 
 
@@ -66,13 +76,25 @@ def parsed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [tuple(of(value) for value in row) for row in rows]
 
 
-def check(target: Target, found: list[h.History]) -> None:
+def costs_of_calls(item: h.History, prices: Prices) -> list[dict[str, Any]]:
+    """What the calls that a session has now cost, each on the day on which it occurred."""
+    times = {(event.version, event.event_id): event.occurred_at for event in item.events}
+    held = {key: value for (field, key), value in fold(item.events).items() if field == "model_call"}
+    return [
+        {"session_id": item.session_id, "call_id": call_id}
+        | activity.cost_of(value.value or {}, times[value.version, value.event_id].date(), prices)
+        for call_id, value in held.items()
+    ]
+
+
+def check(target: Target, warehouse: Warehouse, found: list[h.History], prices: Prices) -> None:
     target.load(h.shuffled(h.rows_of([event for item in found for event in item.events]), len(found)))
+    send(warehouse, prices, NOW, replace=True)
     for view, expected in VIEWS.items():
-        answer = target.query(f"SELECT * FROM `${{project}}.${{dataset}}.{view}`")
-        rows = [tuple(row[column] for column in answer.columns) for row in expected(found)]
+        answer = target.query(f"SELECT {COMPARED.get(view, '*')} FROM `${{project}}.${{dataset}}.{view}`")
+        rows = [tuple(row[column] for column in answer.columns) for row in expected(found, prices)]
         assert comparable(parsed(answer.rows)) == comparable(parsed(rows)), view
-    items = VIEWS["session_items"](found)
+    items = VIEWS["session_items"](found, prices)
     for function, counted in FUNCTIONS.items():
         call = f"`${{project}}.${{dataset}}.{function}`(@first, @next, @back)"
         answer = target.query(f"SELECT * FROM {call}", ARGUMENTS)
@@ -80,7 +102,9 @@ def check(target: Target, found: list[h.History]) -> None:
         assert comparable(answer.rows) == comparable(rows), function
     for function, told in OF_CREATION.items():
         answer = target.query(f"SELECT * FROM `${{project}}.${{dataset}}.{function}`(@first, @next)", DAYS)
-        rows = [tuple(row[column] for column in answer.columns) for row in told([item.events for item in found])]
+        rows = [
+            tuple(row[column] for column in answer.columns) for row in told([item.events for item in found], prices)
+        ]
         assert comparable(answer.rows) == comparable(rows), function
 
 
@@ -89,13 +113,17 @@ quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Hea
 
 @pytest.mark.duckdb
 @settings(quick, max_examples=25)
-@given(found=h.histories(items=True))
-def test_every_view_for_dashboards_agrees_on_duckdb(on_duckdb: OnDuckDB, found: list[h.History]) -> None:
-    check(on_duckdb, found)
+@given(found=h.histories(items=True), prices=h.price_lists())
+def test_every_view_for_dashboards_agrees_on_duckdb(
+    on_duckdb: OnDuckDB, found: list[h.History], prices: Prices
+) -> None:
+    check(on_duckdb, on_duckdb, found, prices)
 
 
 @pytest.mark.emulator
 @settings(quick, max_examples=4)
-@given(found=h.histories(sessions=8, items=True))
-def test_every_view_for_dashboards_agrees_on_bigquery(on_emulator: OnEmulator, found: list[h.History]) -> None:
-    check(on_emulator, found)
+@given(found=h.histories(sessions=8, items=True), prices=h.price_lists())
+def test_every_view_for_dashboards_agrees_on_bigquery(
+    on_emulator: OnEmulator, found: list[h.History], prices: Prices
+) -> None:
+    check(on_emulator, on_emulator.warehouse, found, prices)

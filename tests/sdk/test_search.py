@@ -232,6 +232,7 @@ def test_large_texts_of_an_older_release_are_indexed_by_the_first_search(tmp_pat
         connection.execute("DROP VIEW session_history")
         connection.execute("ALTER TABLE session_events DROP COLUMN idempotency_key")
         connection.execute("DROP TABLE archived_in")
+        connection.execute("DROP TABLE model_prices")
         connection.execute("PRAGMA user_version = 9")
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert [match.key for match in ledger.search("w17x")] == ["m0"]

@@ -65,6 +65,8 @@ class Costs:
     def __init__(self, rest: str, grpc: str, billing: BytesBilled, now: datetime) -> None:
         self._environment = {"BIGQUERY_EMULATOR_HOST": rest, "BIGQUERY_EMULATOR_GRPC_HOST": grpc}
         self._billing, self._now = billing, now
+        #: MB billed for each operation.
+        self.billed: dict[str, int] = {}
 
     def store(self, *, strict: bool = False) -> Any:
         place = Dataset(PROJECT, DATASET, strict=strict)
@@ -99,8 +101,19 @@ class Costs:
         self._billing.bills.clear()
         run()
         bills = list(self._billing.bills)
-        whole = sum(bill.billed for bill in bills) // MB
+        whole = self.billed[name] = sum(bill.billed for bill in bills) // MB
         print(f"| {name} | {len(bills)} | {whole:,} |")
+
+    def dashboards(self, store: BigQueryStore) -> None:
+        """Print what one reading of views and functions for dashboards is billed, for the last 7 days."""
+        midnight = self._now.replace(hour=0, minute=0, second=0, microsecond=0)
+        span = {"first": midnight - timedelta(days=6), "next": midnight + timedelta(days=1), "back": 8}
+        for name in ("daily_activity", "tool_usage", "model_usage"):
+            statement = f"SELECT * FROM {name}(@first, @next, @back)"
+            self.measure(f"{name} of 7 days", lambda statement=statement: store.warehouse.query(statement, span))
+        of_creation = {name: value for name, value in span.items() if name != "back"}
+        statement = "SELECT * FROM session_metrics WHERE created_at >= @first AND created_at < @next"
+        self.measure("session_metrics of 7 days", lambda: store.warehouse.query(statement, of_creation))
 
     def run(self, days: int, day_mb: int, buffer_mb: int) -> None:
         """Print a line of a table for each operation: its requests, and the MB billed for them."""
@@ -121,6 +134,7 @@ class Costs:
         with self.store() as store:
             self.measure("one look-up by id", lambda: store.state(long, with_messages=True))
             page = SessionQuery(user_id="ada", without=("deleted",))
+            self.dashboards(store)
             self.measure("one page of 50 sessions, of the last day", lambda: store.sessions(page))
             older = f"{round((self._now - timedelta(days=5)).timestamp() * 1e6)}:0"
             span = replace(page, created_from=self._now - timedelta(days=120))

@@ -136,6 +136,9 @@ def _constant(tree: exp.Expr, values: Mapping[str, Any]) -> Any:
         return values.get(tree.name, UNKNOWN)
     if isinstance(tree, exp.Literal):
         return tree.to_py()
+    if isinstance(tree, exp.TimestampSub) and tree.text("unit").upper() == "DAY":
+        time, days = instant_of(_constant(tree.this, values)), _constant(tree.expression, values)
+        return time - timedelta(days=days) if isinstance(time, datetime) and isinstance(days, int) else UNKNOWN
     if isinstance(tree, exp.Cast | exp.Paren | exp.Timestamp | exp.StrToTime):
         return _constant(tree.this, values)
     return UNKNOWN

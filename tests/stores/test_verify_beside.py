@@ -150,7 +150,8 @@ def test_each_change_of_the_head_or_a_listed_field_of_an_archived_session_is_fou
             pass
         elif sql.startswith("ALTER"):  # as the release before left it: the upgrade takes what is there
             later = "ALTER TABLE deleted_sessions DROP COLUMN purged_at; DROP VIEW session_history; "
-            later += "ALTER TABLE session_events DROP COLUMN idempotency_key; DROP TABLE archived_in"
+            later += "ALTER TABLE session_events DROP COLUMN idempotency_key; DROP TABLE archived_in; "
+            later += "DROP TABLE model_prices"
             tamper(copy, f"{sql}; {later}; DELETE FROM migrations WHERE name >= '011'; PRAGMA user_version = 10")
         else:
             tamper(copy, f"{sql} {ARCHIVED}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ledger.model.call_times import CallTimes, call_times
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import fold
+from ledger.model.prices import ModelPrice
 from ledger.model.session import Head, Message, Session
 from ledger.model.values import canonical
 from ledger.outbox.columns import change_values, event_values, row_of
@@ -53,7 +54,11 @@ def _values(field: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(["pending", "running", "completed", "failed"])
     if field == "model_call":
         parts = {part: st.none() | (_text if kind is str else kind) for part, kind in MODEL_CALL_PARTS.items()}
-        return st.fixed_dictionaries({"model": _text.filter(bool)}, optional=parts)
+        unpriced = st.fixed_dictionaries({"model": _text.filter(lambda it: it and it not in PRICED)}, optional=parts)
+        # So few tokens that sums of what they cost by ``price_lists`` are exact, in any order.
+        tokens = dict.fromkeys((*_TOKENS, "cached_input_tokens"), st.none() | st.integers(0, 10**6))
+        priced = parts | tokens | {"provider": st.none() | st.sampled_from(PROVIDERS)}
+        return unpriced | st.fixed_dictionaries({"model": st.sampled_from(PRICED)}, optional=priced)
     if field == "query":
         parts = {"cache_hit": st.none() | st.booleans(), "execution_time_ms": st.none() | st.floats(-9, 1e6, width=32)}
         return st.fixed_dictionaries({"query_type": _text}, optional=parts)
@@ -76,6 +81,21 @@ def _values(field: str) -> st.SearchStrategy[Any]:
         parts = {"role": st.sampled_from(["user", "assistant", "tool"]), "content": _json}
         return st.fixed_dictionaries(parts, optional=optional)
     return _json
+
+
+#: Models and providers of ``price_lists``; calls have them often.
+PRICED, PROVIDERS = ("m", "n"), ("", "p", "q")
+_TOKENS = ("input_tokens", "output_tokens")
+_prices = st.integers(0, 64).map(lambda sixty_fourth: sixty_fourth * 15_625.0)
+
+
+def price_lists() -> st.SearchStrategy[list[ModelPrice]]:
+    """Price lists in which each day of the histories has several prices, and some have none."""
+    days = st.dates(date(2025, 6, 1), date(2026, 6, 1))
+    one = st.builds(
+        ModelPrice, st.sampled_from(PRICED), days, _prices, _prices, st.none() | _prices, st.sampled_from(PROVIDERS)
+    )
+    return st.lists(one, max_size=12, unique_by=lambda price: price.key)
 
 
 #: Parts of a model call that are columns of the view ``model_calls``, with their values.

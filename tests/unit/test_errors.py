@@ -37,6 +37,7 @@ CODES = {
     "SessionArchived": "session_archived",
     "ArchiveLost": "archive_lost",
     "RowsRefused": "rows_refused",
+    "BudgetExceeded": "budget_exceeded",
     "WitnessFailed": "witness_failed",
 }
 

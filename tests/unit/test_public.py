@@ -10,9 +10,10 @@ import pytest
 import ledger
 
 NAMES = """
-ANY_VERSION AccessLevel AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
+ANY_VERSION AccessLevel AppendResult Appended ArchiveLost AsyncSessionLedger BudgetExceeded
+CapabilityMissing Change ConfigurationError
 CorruptEvent Difference Envelope Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match
-Message MessagesNotRead MissingExtra NewEvent OrderBy OutcomeUnknown Page PermissionDenied QueryStatistics
+Message MessagesNotRead MissingExtra ModelPrice NewEvent OrderBy OutcomeUnknown Page PermissionDenied QueryStatistics
 RecordedChange RecordedEvent
 RegisterValue Role RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
 SessionNotFound

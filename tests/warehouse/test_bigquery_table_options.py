@@ -117,7 +117,7 @@ def test_the_statements_carry_every_option():
             "(require_partition_filter = FALSE);\n",
             f"(partition_expiration_days = 30, require_partition_filter = TRUE, kms_key_name = '{KEY}', {labels});\n",
         ]
-    for name in ("relay_leases", "seals", "session_index", "session_locks"):
+    for name in ("model_prices", "relay_leases", "seals", "session_index", "session_locks"):
         assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [f"(kms_key_name = '{KEY}', {labels});\n"]
     assert sum(it.startswith("ALTER ") for it in rest) == 8
 

@@ -56,7 +56,9 @@ def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(d
         partition = table.time_partitioning.field if table.time_partitioning else None
         assert partition == ("created_at" if name in PARTITIONED else None)
         assert table.clustering_fields == (
-            None if name in ("daily_rollup", "relay_leases", "seals", "session_locks") else ["session_id"]
+            None
+            if name in ("daily_rollup", "model_prices", "relay_leases", "seals", "session_locks")
+            else ["session_id"]
         )
         assert [(column.name, bool(column.description)) for column in table.schema] == [
             (column.name, True) for column in table_columns(OBJECTS[name])

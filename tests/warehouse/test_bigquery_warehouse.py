@@ -15,6 +15,7 @@ from google.cloud import bigquery
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.warehouse.bigquery import clients, warehouse
+from ledger.warehouse.bigquery.billed_jobs import dataset_label
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from support.bigquery_stores import environment
 from support.bigquery_warehouses import batch, count, through
@@ -191,7 +192,8 @@ def test_a_job_carries_its_budget_and_labels(emulator, place):
     (job,) = [job for job in emulator.client.list_jobs() if job.labels.get("team") == bounded.labels["team"]]
     assert isinstance(job, bigquery.QueryJob)
     assert job.maximum_bytes_billed == 12345
-    assert job.labels == {"team": bounded.labels["team"], "app": "session-ledger", "operation": "query"}
+    ours = {"app": "session-ledger", "ledger_dataset": dataset_label(place.name), "operation": "query"}
+    assert job.labels == {"team": bounded.labels["team"], **ours}
 
 
 def test_an_own_statement_is_labelled_with_what_it_is_for(emulator, place):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from ledger.errors import InvalidInput
 from ledger.sdk.queries import warehouse_of
 
 if TYPE_CHECKING:
-    from ledger.warehouse.answer import Answer
+    from ledger.warehouse.answer import Answer, Estimate
     from ledger.warehouse.schema import SchemaColumn
 
 COMMANDS: dict[str, click.Command] = {}
@@ -36,6 +36,7 @@ TABLE_ROWS = 1000
     'ledger sql "SELECT status, COUNT(*) AS sessions FROM sessions GROUP BY status"',
     'ledger sql "SELECT * FROM tool_calls WHERE session_id = @id" --param id=SESSION_ID --format csv',
     "ledger sql - < report.sql",
+    "ledger sql --estimate - < report.sql",
     into=COMMANDS,
 )
 @click.argument("statement", metavar="SELECT")
@@ -49,27 +50,63 @@ TABLE_ROWS = 1000
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 @with_csv_safe
-def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str, csv_safe: bool) -> None:
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Print how many bytes BigQuery would read, and their price; run nothing. Rows that were just appended are not "
+    "counted.",
+)
+def sql(
+    as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str, csv_safe: bool, estimate: bool
+) -> None:
     """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
     If the ledger is in BigQuery, the query runs there, and BigQuery bills for it; a condition on created_at lowers the
-    price. If the ledger is a SQLite file, the query runs on its warehouse (LEDGER_WAREHOUSE) or, without one, on a
-    DuckDB file beside it (ledger.duckdb for ledger.db). Waiting rows are shipped first.
+    price, and --estimate tells it before. If the ledger is a SQLite file, the query runs on its warehouse
+    (LEDGER_WAREHOUSE) or, without one, on a DuckDB file beside it (ledger.duckdb for ledger.db). Waiting rows are
+    shipped first.
 
     `ledger schema` lists the views, tables and functions.
     """
     check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     parameters = parse_pairs(params, "--param")
-    with opened(url) as ledger, warehouse_of(ledger, shipping) as warehouse:
-        try:
-            answer = warehouse.query(text, parameters)
-        except InvalidInput as error:
-            if statement == "-" or not os.path.isfile(statement):  # noqa: PTH113 - False for any text that is no path
-                raise
-            said = f"{statement} is a file, not a statement; run it with: ledger sql - < {shlex.quote(statement)}"
-            raise InvalidInput(said) from error
-    print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
+    with opened(url) as ledger, _naming_file(statement):
+        if estimate:
+            found = ledger.estimate_sql(text, parameters)
+        else:
+            with warehouse_of(ledger, shipping) as warehouse:
+                answer = warehouse.query(text, parameters)
+    if estimate:
+        _print_estimate(found, as_json=as_json or form == "json")
+    else:
+        print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
+
+
+@contextmanager
+def _naming_file(statement: str) -> Iterator[None]:
+    """If a statement is refused in the block and is the path of a file, say how to run the file."""
+    try:
+        yield
+    except InvalidInput as error:
+        if statement == "-" or not os.path.isfile(statement):  # noqa: PTH113 - False for any text that is no path
+            raise
+        said = f"{statement} is a file, not a statement; run it with: ledger sql - < {shlex.quote(statement)}"
+        raise InvalidInput(said) from error
+
+
+def _print_estimate(found: Estimate, *, as_json: bool) -> None:
+    from ledger.cli.commands.cost import dollars
+
+    if as_json:
+        print_json({"bytes_processed": found.bytes_processed, "cost_usd": found.cost_usd})
+    elif found.bytes_processed is None or found.cost_usd is None:
+        click.echo("Nothing would be billed: the warehouse is a DuckDB file.")
+    else:
+        click.echo(
+            f"{counted(found.bytes_processed, 'byte')} would be read, {dollars(found.cost_usd)} on demand; at least "
+            "10 MB are billed for each table."
+        )
 
 
 @command("schema", "ledger schema", "ledger schema tool_calls", "ledger schema --json", into=COMMANDS)
@@ -113,7 +150,9 @@ def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
     if form == "json":
         rows = list(answer)
         may_be_infinite = any("FLOAT64" in kind for kind in answer.types)
-        print_json({"columns": answer.columns, "rows": with_float_texts(rows) if may_be_infinite else rows})
+        told = {name: getattr(answer, name) for name in ("bytes_processed", "bytes_billed", "cost_usd")}
+        billed = {name: value for name, value in told.items() if value is not None}
+        print_json({"columns": answer.columns, "rows": with_float_texts(rows) if may_be_infinite else rows, **billed})
     elif form == "csv":
         print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:
@@ -123,4 +162,8 @@ def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
             footer += f", the first {TABLE_ROWS:,} shown; --format csv or json prints all"
         if answer.bytes_processed:
             footer += f"; {counted(answer.bytes_processed, 'byte')} read"
+        if answer.bytes_billed and answer.cost_usd is not None:
+            from ledger.cli.commands.cost import dollars
+
+            footer += f", {answer.bytes_billed:,} billed, {dollars(answer.cost_usd)}"
         emit(rows_table(answer.columns, answer.rows[:TABLE_ROWS]), plain(footer, "dim"))

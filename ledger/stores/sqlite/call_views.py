@@ -97,25 +97,49 @@ FROM (
 WHERE number = 1 AND planned_version IS NOT NULL
 """  # noqa: S608
 
+_CACHED = "MIN(MAX(COALESCE(calls.cached_input_tokens, 0), 0), calls.input_tokens)"
+#: What the tokens of a call cost on the day on which it occurred; see sql/views/model_calls.sql.
+_ESTIMATE = f"""(
+    SELECT
+      (
+        (calls.input_tokens - {_CACHED}) * prices.input_usd_per_million
+        + {_CACHED} * COALESCE(prices.cached_input_usd_per_million, prices.input_usd_per_million)
+        + CASE
+          WHEN prices.output_usd_per_million = 0 THEN 0
+          WHEN calls.output_tokens >= 0 THEN calls.output_tokens * prices.output_usd_per_million
+        END
+      ) / 1000000
+    FROM model_prices AS prices
+    WHERE calls.input_tokens >= 0
+      AND prices.model = calls.model
+      AND prices.provider IN (calls.provider, '')
+      AND prices.valid_from <= substr({instant("calls.occurred_at")}, 1, 10)
+    ORDER BY prices.provider = '', prices.valid_from DESC
+    LIMIT 1
+  )"""  # noqa: S608
 MODEL_CALLS = f"""
 SELECT
   session_id,
   call_id,
   position,
-  {text("model")} AS model,
-  {text("provider")} AS provider,
-  {text("operation")} AS operation,
-  {number("input_tokens", "INTEGER")} AS input_tokens,
-  {number("output_tokens", "INTEGER")} AS output_tokens,
-  {number("cached_input_tokens", "INTEGER")} AS cached_input_tokens,
-  {number("reasoning_tokens", "INTEGER")} AS reasoning_tokens,
-  {number("cost_usd", "REAL")} AS cost_usd,
-  {number("duration_ms", "REAL")} AS duration_ms,
-  {number("time_to_first_token_ms", "REAL")} AS time_to_first_token_ms,
-  {text("finish_reason")} AS finish_reason,
-  {text("error.type")} AS error_type,
-  {text("error.message")} AS error_message,
-  {text("message_id")} AS message_id,
+  model,
+  provider,
+  operation,
+  input_tokens,
+  output_tokens,
+  cached_input_tokens,
+  reasoning_tokens,
+  COALESCE(recorded_cost_usd, estimated_cost_usd) AS cost_usd,
+  CASE
+    WHEN recorded_cost_usd IS NOT NULL THEN 'recorded'
+    WHEN estimated_cost_usd IS NOT NULL THEN 'estimated'
+  END AS cost_source,
+  duration_ms,
+  time_to_first_token_ms,
+  finish_reason,
+  error_type,
+  error_message,
+  message_id,
   substr({instant("recorded_at")}, 1, 10) AS day,
   version,
   actor,
@@ -124,6 +148,29 @@ SELECT
   user_id,
   {instant("created_at")} AS created_at
 FROM (
+  SELECT
+    calls.*,
+    CASE WHEN recorded_cost_usd IS NULL THEN {_ESTIMATE} END AS estimated_cost_usd
+  FROM (
+    SELECT
+      session_id, call_id, position, version, actor, occurred_at, recorded_at, user_id, created_at,
+      {text("model")} AS model,
+      {text("provider")} AS provider,
+      {text("operation")} AS operation,
+      {number("input_tokens", "INTEGER")} AS input_tokens,
+      {number("output_tokens", "INTEGER")} AS output_tokens,
+      {number("cached_input_tokens", "INTEGER")} AS cached_input_tokens,
+      {number("reasoning_tokens", "INTEGER")} AS reasoning_tokens,
+      {number("cost_usd", "REAL")} AS recorded_cost_usd,
+      {number("duration_ms", "REAL")} AS duration_ms,
+      {number("time_to_first_token_ms", "REAL")} AS time_to_first_token_ms,
+      {text("finish_reason")} AS finish_reason,
+      {text("error.type")} AS error_type,
+      {text("error.message")} AS error_message,
+      {text("message_id")} AS message_id
+    FROM (
 {items("model_call", "call_id", "slots.value")}
+    )
+  ) AS calls
 )
 """  # noqa: S608

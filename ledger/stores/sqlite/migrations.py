@@ -391,8 +391,27 @@ WHERE (SELECT COUNT(*) FROM relays) = 1""",
     ),
 )
 
+# The price list, and a price in ``model_calls`` where a call brought none.
+MODEL_PRICES = Migration(
+    "019_model_prices",
+    (
+        """
+CREATE TABLE model_prices (
+  model TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  valid_from TEXT NOT NULL,
+  input_usd_per_million REAL NOT NULL,
+  output_usd_per_million REAL NOT NULL,
+  cached_input_usd_per_million REAL,
+  imported_at INTEGER NOT NULL,
+  PRIMARY KEY (model, provider, valid_from)
+) WITHOUT ROWID""",
+        *views.creating({"model_calls": views.VIEWS["model_calls"]}),
+    ),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
     *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY, TIMES_AND_MODEL_CALLS),
-    ARCHIVED_IN,
+    *(ARCHIVED_IN, MODEL_PRICES),
 )

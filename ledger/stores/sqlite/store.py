@@ -43,6 +43,7 @@ from ledger.stores.sqlite.database_file import OpenFile
 from ledger.stores.sqlite.errors import cannot, is_full, naming_copy, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.stores.sqlite.prices import SqlitePrices
 from ledger.stores.sqlite.rows import head_of
 from ledger.stores.sqlite.schema import check_ledger, migrate
 from ledger.stores.sqlite.seals import SqliteSeals
@@ -70,7 +71,7 @@ _CAPABILITIES = Capabilities(
 CHECKPOINT_PAGES = 4000
 
 
-class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, SqliteTrial):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, SqlitePrices, SqliteTrial):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:

@@ -162,6 +162,13 @@ def none_if_absent(get: Callable[[], T]) -> T | None:
         return None
 
 
+def is_over_budget(error: Exception) -> bool:
+    """Return True if BigQuery refused a statement because it would be billed more than its maximum."""
+    if not isinstance(error, api.GoogleAPICallError):
+        return False
+    return _reason(error) == reasons.OVER_BUDGET or "bytes billed" in message_of(error)
+
+
 def is_uncertain(error: Exception) -> bool:
     """Return True if the request may have been executed although it failed."""
     if never_sent(error) or isinstance(error, reasons.NOTHING_DONE) or reasons.TRANSIENT_WORDS.search(str(error)):
@@ -259,7 +266,7 @@ def _refusal(
         )
     if error.code == 413 or reasons.MESSAGE_TOO_LARGE.search(message):
         return _too_large(doing, message)
-    if _reason(error) == reasons.OVER_BUDGET or "bytes billed" in message:
+    if is_over_budget(error):
         return StoreRejected(
             f"{doing} would read more bytes than allowed: {message} Narrow it to a range of created_at, or raise "
             "maximum_bytes_billed in the ledger's URL (for a look-up by id, lookup_maximum_bytes_billed)."

@@ -17,8 +17,18 @@ from ledger.model.values import full_name
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.bigquery.billed_jobs import DailyBudget, dataset_label, spent_on
 from ledger.warehouse.bigquery.clients import ANSWER_SECONDS, ONCE, Clients
-from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, never_sent, none_if_absent, once, translate
+from ledger.warehouse.bigquery.errors import (
+    NotYetVisible,
+    OutcomeLost,
+    is_over_budget,
+    never_sent,
+    none_if_absent,
+    once,
+    translate,
+)
+from ledger.warehouse.bigquery.list_prices import LEAST_BYTES
 from ledger.warehouse.bigquery.operations import operation_of
 from ledger.warehouse.bigquery.polling import POLLING
 from ledger.warehouse.bigquery.settings import Dataset
@@ -48,6 +58,9 @@ LOOKUPS = frozenset(
         "reconcile_rows",
     }
 )
+#: Operations that only read, and are not refused when the day's maximum is reached: look-ups, the start of a relay and
+#: what the maximum itself is compared with.
+_UNLIMITED = LOOKUPS | {"billed_jobs", "reconcile_sessions", "read_seals", "read_model_prices"}
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {
@@ -87,6 +100,7 @@ class Jobs:
         self.dataset = dataset
         self.clients = Clients(dataset, environment)
         self._sleep = sleep
+        self.day_budget = DailyBudget(dataset.maximum_bytes_billed_per_day, self._read_billed)
         self._has_answered = False  # True once a call has reached BigQuery or the emulator
         self._location: str | None = None  # of the dataset, as BigQuery tells it
         self._knows_location = False  # True if BigQuery has told it, or that it may not be read
@@ -223,15 +237,21 @@ class Jobs:
         except Exception as error:
             raise self._translated(error, operation, own) from error
 
-    def estimate(self, operation: str, sql: str, parameters: Parameters | None = None) -> int:
+    def estimate(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> int:
         """Return the number of bytes that a statement would read, by dry runs with retries; see ``dry_run``."""
         doing = operation_of(operation).doing
-        return self.retry_idempotent(doing, lambda: self.dry_run(operation, sql, parameters))
+        return self.retry_idempotent(doing, lambda: self.dry_run(operation, sql, parameters, own=own))
 
     def dry_run(
-        self, operation: str, sql: str, parameters: Parameters | None = None, *, timeout: float = ANSWER_SECONDS
+        self,
+        operation: str,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        timeout: float = ANSWER_SECONDS,
+        own: bool = True,
     ) -> int:
-        """Check one of the ledger's own statements, once, and return the number of bytes that it would read.
+        """Check a statement, once, and return the number of bytes that it would read.
 
         A dry run costs nothing, so no budget limits it. It leaves out rows in the streaming buffer, and counts all
         blocks of the days that it cannot exclude.
@@ -239,6 +259,7 @@ class Jobs:
         Args:
             operation: Label of the job, one of ``OPERATIONS``.
             timeout: Seconds to wait for the answer.
+            own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
 
         Returns:
             The bytes; 0 if there are none, or from an emulator that does not estimate.
@@ -250,11 +271,13 @@ class Jobs:
         config = self._config(operation, parameters, use_query_cache=False, dry_run=True)
         bound, place = catalog.bind(sql, self.clients.project, self.dataset.name), self.location()
         options = {"location": place, "retry": ONCE, "job_retry": ONCE, "timeout": timeout}
-        job = once(
-            operation_of(operation).doing,
-            lambda: self.clients.rest.query(bound, job_config=config, **options),
-            place=self.clients.place,
-        )
+        try:
+            job = self.clients.rest.query(bound, job_config=config, **options)
+        except Exception as error:
+            translated = self._translated(error, operation, own)
+            if isinstance(translated, OutcomeLost):  # nothing was to be run
+                translated = StoreUnavailable(str(translated))
+            raise translated from error
         return int(job.total_bytes_processed or 0)
 
     def _path(self, *names: str) -> str:
@@ -277,7 +300,12 @@ class Jobs:
         return bigquery.QueryJobConfig(
             query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
             default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
-            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
+            labels={
+                **self.dataset.labels,
+                **JOB_LABELS,
+                "ledger_dataset": dataset_label(self.dataset.name),
+                "operation": operation,
+            },
             **options,
         )
 
@@ -311,19 +339,55 @@ class Jobs:
             first_page: Number of rows in a page; None for BigQuery's default.
         """
         rest, place = self.clients.rest, self.location()
-        config = self._config(operation, parameters, use_query_cache=True, maximum_bytes_billed=self._budget(operation))
+        budget, doing = self._budget(operation), operation_of(operation).doing
+        left = self.day_budget.remaining(doing) if is_limited(operation) else None
+        limit = budget if left is None else min(budget, left)
+        config = self._config(operation, parameters, use_query_cache=True, maximum_bytes_billed=limit)
         bound = catalog.bind(sql, self.clients.project, self.dataset.name)
         try:
-            return rest.query_and_wait(
+            rows = rest.query_and_wait(
                 bound, job_config=config, location=place, retry=POLLING, job_retry=ONCE, page_size=first_page
             )
         except Exception as error:
+            if limit < budget and is_over_budget(error):
+                raise self.day_budget.exceeded(doing) from error
             raise self._translated(error, operation, own) from error
+        # What is billed is at least this, and exactly told only by one more request; see ``bytes_billed``.
+        processed = rows.total_bytes_processed or 0
+        self.day_budget.add(max(processed, LEAST_BYTES) if processed else 0)
+        return rows
+
+    def bytes_billed(self, rows: Any) -> int | None:
+        """Return the bytes that a statement was billed, which BigQuery is asked for; None if it does not say.
+
+        Args:
+            rows: Google's row iterator of the statement. If no byte was read, nothing is asked.
+        """
+        processed = rows.total_bytes_processed
+        if not processed or rows.job_id is None:
+            return None if processed is None else 0
+        rest = self.clients.rest
+        try:
+            job = once("Looking up a job", lambda: rest.get_job(rows.job_id, location=rows.location, retry=ONCE))
+        except LedgerError as error:  # the rows are there, and the permission to look up jobs may not be
+            log.info("The bytes billed are unknown: %s", error)
+            return None
+        billed = getattr(job, "total_bytes_billed", None)  # jobs that are no queries have none
+        return None if billed is None else int(billed)
+
+    def _read_billed(self, day: datetime) -> int | None:
+        """Return the bytes that the jobs of the dataset were billed on a day; None for an emulator."""
+        return None if self.clients.emulator is not None else spent_on(self, self.clients.project, day)
 
     def _translated(self, error: Exception, operation: str, own: bool) -> LedgerError:
         """Return the ledger's error for an error of a statement; see ``translate``."""
         doing, writes = operation_of(operation)
         return translate(error, doing, own=own, writes=writes, place=self.clients.place)
+
+
+def is_limited(operation: str) -> bool:
+    """Return True if a statement is refused when the maximum of bytes billed in a day is reached."""
+    return operation not in _UNLIMITED and not operation_of(operation).writes
 
 
 def answer_of(rows: Any, values: list[tuple[Any, ...]]) -> Answer:

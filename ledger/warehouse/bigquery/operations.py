@@ -21,6 +21,7 @@ class Operation(NamedTuple):
 #: its file.
 OPERATIONS = {
     "append_checked": Operation("Appending an event", writes=True),
+    "billed_jobs": Operation("Reading what jobs were billed"),
     "check_of_views": Operation("Checking the views"),
     "claim_creation": Operation("Creating a session", writes=True),
     "count_refreshed": Operation("Counting the rows of tables"),
@@ -40,6 +41,7 @@ OPERATIONS = {
     "expire_sessions": Operation("Expiring sessions", writes=True),
     "find_creation": Operation("Looking up a session"),
     "find_lost_event": Operation("Looking up an event"),
+    "import_model_prices": Operation("Importing prices", writes=True),
     "ingest_staged": Operation("Importing events", writes=True),
     "list_sessions": Operation("Listing sessions"),
     "attribute_texts": Operation("Listing sessions"),
@@ -48,6 +50,7 @@ OPERATIONS = {
     "read_events": Operation("Reading events"),
     "read_heads": Operation("Looking up sessions"),
     "read_messages": Operation("Reading messages"),
+    "read_model_prices": Operation("Reading prices"),
     "read_seals": Operation("Reading seals"),
     "read_states": Operation("Reading sessions"),
     "reconcile_rows": Operation("Comparing rows"),

@@ -42,6 +42,9 @@ class Dataset:
         labels: Labels of every job, in addition to the ledger's own.
         lookup_maximum_bytes_billed: ``maximum_bytes_billed`` of look-ups by session id and of strict appends. BigQuery
             compares it with all blocks of the sessions' days, although it reads only those of the sessions.
+        maximum_bytes_billed_per_day: Maximum number of bytes that all statements over the dataset may be billed for in
+            a day (UTC), before further ones that only read are refused; None for no maximum. Look-ups by session id and
+            statements that write are counted, and never refused.
     """
 
     project: str
@@ -53,6 +56,7 @@ class Dataset:
     retry_timeout: float = RETRY_TIMEOUT
     labels: Mapping[str, str] = field(default_factory=dict)
     lookup_maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
+    maximum_bytes_billed_per_day: int | None = None
 
     @property
     def url(self) -> str:
@@ -91,6 +95,7 @@ def parse(rest: str) -> Dataset:
     check_location(location)
     budget = int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True))
     of_lookups = max(budget, MAXIMUM_BYTES_BILLED)
+    of_day = int(_number(options, "maximum_bytes_billed_per_day", 0, whole=True)) or None
     parsed = Dataset(
         project,
         dataset,
@@ -99,13 +104,15 @@ def parse(rest: str) -> Dataset:
         location=location,
         maximum_bytes_billed=budget,
         lookup_maximum_bytes_billed=int(_number(options, "lookup_maximum_bytes_billed", of_lookups, whole=True)),
+        maximum_bytes_billed_per_day=of_day,
         retry_timeout=_number(options, "retry_timeout", RETRY_TIMEOUT),
         labels=labels_of(pair for pair in options.pop("labels", "").split(",") if pair),
     )
     if options:
         raise ConfigurationError(
             f"The ledger's URL has an unknown option {', '.join(sorted(options))}; the options are appends, transport, "
-            "location, maximum_bytes_billed, lookup_maximum_bytes_billed, retry_timeout and labels."
+            "location, maximum_bytes_billed, lookup_maximum_bytes_billed, maximum_bytes_billed_per_day, "
+            "retry_timeout and labels."
         )
     return parsed
 

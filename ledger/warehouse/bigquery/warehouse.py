@@ -137,6 +137,25 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
         return self.retry_idempotent(operation_of("query").doing, lambda: self._run_user_query(statement, values))
 
+    def estimate_query(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Return the number of bytes that a user's statement would read, by a dry run, which costs nothing.
+
+        Rows that were just appended are left out, and clustering is not taken into account.
+
+        Args:
+            sql: As for ``query``.
+            parameters: As for ``query``.
+
+        Raises:
+            InvalidInput: The statement is not a single SELECT, or does not fit the tables.
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``.
+            ConfigurationError: Credentials, a permission, the project or the dataset are missing or wrong.
+        """
+        from ledger.warehouse.statement import prepare
+
+        statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
+        return self.estimate("query", statement, values, own=False)
+
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
         self.ask(name, catalog.query(name), parameters)
@@ -225,6 +244,9 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
     def _run_user_query(self, sql: str, parameters: Parameters) -> Answer:
         """Run a user's statement once. A result of more than ``FIRST_PAGE`` rows is read by the Storage Read API."""
         rows = self._query("query", sql, parameters, own=False, first_page=FIRST_PAGE)
+        return replace(self._all_rows(rows, sql, parameters), bytes_billed=self.bytes_billed(rows))
+
+    def _all_rows(self, rows: Any, sql: str, parameters: Parameters) -> Answer:
         if rows.total_rows <= FIRST_PAGE:
             return self._read_pages(rows, "query", own=False)
         try:

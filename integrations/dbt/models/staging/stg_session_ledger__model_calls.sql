@@ -11,6 +11,7 @@ SELECT
   cached_input_tokens,
   reasoning_tokens,
   cost_usd,
+  cost_source,
   duration_ms,
   time_to_first_token_ms,
   finish_reason,

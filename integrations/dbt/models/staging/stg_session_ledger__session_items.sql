@@ -21,6 +21,7 @@ SELECT
   cached_input_token_count,
   reasoning_token_count,
   cost_usd,
+  cost_source,
   is_cache_hit,
   score,
   day,

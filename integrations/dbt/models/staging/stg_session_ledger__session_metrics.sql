@@ -36,6 +36,7 @@ SELECT
   cached_input_token_count,
   reasoning_token_count,
   cost_usd,
+  estimated_cost_usd,
   query_count,
   cache_hit_count,
   cache_hit_ratio,
