@@ -58,7 +58,7 @@ def items(events: Iterable[RecordedEvent], prices: Sequence[ModelPrice] = ()) ->
     return found
 
 
-def is_copy(event: RecordedEvent) -> bool:
+def _is_copy(event: RecordedEvent) -> bool:
     """Return whether a fork wrote the event to copy another session."""
     return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
 
@@ -75,7 +75,7 @@ def _row(kind: str, key: str, first: RecordedEvent) -> dict[str, Any]:
         "session_id": first.session_id,
         "item_type": kind,
         "item_id": key,
-        "is_copy": is_copy(first),
+        "is_copy": _is_copy(first),
         "is_error": False,
         "day": first.recorded_at.date(),
         "actor": first.actor,

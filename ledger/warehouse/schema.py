@@ -18,7 +18,7 @@ from ledger.warehouse import catalog
 _TABLE_COLUMN = re.compile(
     r"^  (\w+) ([A-Z0-9]+)( NOT NULL)?(?: OPTIONS \(description = '((?:\\'|[^'])*)'\))?,?$", re.MULTILINE
 )
-_COLUMN = re.compile(r"^--   (\w+) ([A-Z][A-Z0-9<>]*)(?:: (.*))?$", re.MULTILINE)
+_COLUMN = re.compile(r"^--   (\w+) ([A-Z][A-Z0-9]*(?:<[^:\n]*>)?)(?:: (.*))?$", re.MULTILINE)
 _PARAMETERS = re.compile(r"TABLE FUNCTION `[^`]+`\s*\(([^)]*)\)")
 _KINDS = ("view", "table", "function")
 

@@ -5,10 +5,10 @@
 --         location. @begin and @end are the span in which the jobs were created; @dataset is the value of their label
 --         ledger_dataset.
 -- Cost:   the jobs of these days, at least 10 MB.
--- Twin:   none: BigQuery keeps the list of jobs, for 180 days.
+-- Twin:   none.
 -- Test:   tests/warehouse/test_billed_jobs.py
 --
--- Jobs of statements within a script are left out: the job of the script has their sum.
+-- BigQuery keeps the list of jobs for 180 days. Jobs of statements within a script are left out: the job of the script has their sum.
 SELECT
   DATE(creation_time) AS day,
   IFNULL((SELECT MAX(label.value) FROM UNNEST(labels) AS label WHERE label.key = 'operation'), '') AS operation,

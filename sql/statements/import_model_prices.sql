@@ -1,10 +1,10 @@
 -- import_model_prices: add prices of language models to the price list, or replace the whole list.
 --
--- Grain:  (provider, model, valid_from).
 -- Inputs: model_prices. @prices are the prices: provider, model, valid_from, input_usd_per_million,
 --         output_usd_per_million, and cached_input_usd_per_million, which is -1 if it is not known; an entry without a
 --         model stands for an empty list, which has no type. @replaces is true if all other prices are to go;
 --         @imported_at is the time of the import.
+-- Answer: none.
 -- Cost:   the rows of model_prices.
 -- Twin:   ledger/model/prices.py (merged).
 -- Test:   tests/warehouse/test_prices.py

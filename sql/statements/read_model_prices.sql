@@ -1,8 +1,5 @@
 -- read_model_prices: the price list, sorted by model, provider and first day.
 --
--- Grain:  (provider, model, valid_from).
--- Inputs: model_prices.
--- Cost:   the rows of model_prices.
 -- Twin:   ledger/stores/sqlite/prices.py
 -- Test:   tests/warehouse/test_prices.py
 SELECT

@@ -27,11 +27,11 @@
 --   span_id STRING: A hash of session and item, 16 hexadecimal digits; the same where something starts and ends
 --   parent_span_id STRING: The span of the turn; NULL in its own rows
 --   content JSON: What was said, or the tool with its arguments and result
---   content_parts ARRAY<STRUCT>: The parts of a message: mime_type, text, part_index, part_attributes ...
+--   content_parts ARRAY<STRUCT<mime_type STRING, uri STRING, object_ref STRUCT<uri STRING, version STRING, authorizer STRING, details JSON>, text STRING, part_index INT64, part_attributes STRING, storage_mode STRING>>: The parts of a message
 --   attributes JSON: The model, its tokens, and the event and version of the ledger
 --   latency_ms JSON: total_ms and time_to_first_token_ms; NULL if unknown
 --   status STRING: OK or ERROR
---   error_message STRING
+--   error_message STRING: The text of the error
 --   is_truncated BOOL: Always false
 CREATE OR REPLACE VIEW `${project}.${dataset}.agent_events` AS
 WITH
@@ -55,6 +55,7 @@ WITH
         LAG(JSON_VALUE(value)) OVER (PARTITION BY created_at, session_id, field, key ORDER BY version, event_id),
         NULL
       ) AS earlier_status,
+      event_type IN ('session.rewinding', 'session.rewound') AS is_rewind,
       event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
         PARTITION BY created_at, session_id, version, event_id
       ) AS is_copy
@@ -63,6 +64,31 @@ WITH
       'message', 'model_call', 'tool_call', 'tool_call_status', 'tool_call_result',
       'question', 'summary', 'error', 'lineage'
     )
+  ),
+  moves AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      item_type,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      status,
+      earlier_status,
+      is_rewind,
+      is_copy,
+      NOT is_rewind AND status IS NOT NULL AND status IS DISTINCT FROM earlier_status AS is_move,
+      LAG(is_rewind AND status IS DISTINCT FROM earlier_status) OVER (
+        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
+      ) AS is_after_rewind
+    FROM event_rows
+    WHERE field != 'lineage'
   ),
   writes AS (
     SELECT
@@ -79,14 +105,14 @@ WITH
       actor,
       occurred_at,
       status,
-      earlier_status,
+      is_move,
+      is_rewind,
       is_copy,
-      -- A call that is pending or running again after it ended begins another attempt.
-      COUNTIF(status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed')) OVER (
-        PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id
-      ) AS attempt
-    FROM event_rows
-    WHERE field != 'lineage'
+      -- A call that ended, or that a rewind gave another status, begins another attempt with the next one.
+      COUNTIF(
+        is_move AND earlier_status IS NOT NULL AND (is_after_rewind OR earlier_status IN ('completed', 'failed'))
+      ) OVER (PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id) AS attempt
+    FROM moves
   ),
   ranked AS (
     SELECT
@@ -105,7 +131,7 @@ WITH
       status,
       is_copy,
       attempt,
-      status IS DISTINCT FROM earlier_status AS is_move,
+      is_move,
       ROW_NUMBER() OVER (
         PARTITION BY created_at, session_id, item_type, key, attempt ORDER BY version, event_id, field
       ) AS from_first,
@@ -116,7 +142,8 @@ WITH
         PARTITION BY created_at, session_id, field, key ORDER BY version DESC, event_id DESC
       ) AS from_last_of_all
     FROM writes
-    WHERE NOT removed
+    -- What a rewind writes to a call is no attempt; but a definition that it restores is the one that holds.
+    WHERE NOT removed AND NOT (is_rewind AND field IN ('tool_call_status', 'tool_call_result'))
   ),
   items AS (
     SELECT

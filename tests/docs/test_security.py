@@ -22,7 +22,7 @@ STATEMENTS = [text for kind, text in BLOCKS if kind == "sql"]
 def test_the_commands_print_what_stands_below_them(tmp_path: Path) -> None:
     check_commands([text for kind, text in BLOCKS if kind == "console"], tmp_path)
     (command,) = (text.replace("\\\n", "") for kind, text in BLOCKS if kind == "text")
-    check_commands([f"$ {command.strip()} | grep -c 'CREATE OR REPLACE ROW ACCESS POLICY'\n6\n"], tmp_path)
+    check_commands([f"$ {command.strip()} | grep -c 'CREATE OR REPLACE ROW ACCESS POLICY'\n8\n"], tmp_path)
     assert {kind for kind, _ in BLOCKS} == {"console", "sql", "text"}
 
 

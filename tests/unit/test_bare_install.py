@@ -81,6 +81,7 @@ WORKING = [
     "maintain",
     "export --output out.jsonl",
     "export --format openai-chat --output runs.jsonl",
+    "export --format otel --output spans.jsonl",
     "import out.jsonl",
     "backup copy.db",
     "seal --output l.seal",

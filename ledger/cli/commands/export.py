@@ -91,6 +91,7 @@ _of_chats = together(
     "ledger export SESSION_ID | jq .event_type",
     "ledger export --format parquet --since 2026-11-01 --output events/",
     "ledger export --format openai-chat --status completed --min-score quality=4 --output runs.jsonl",
+    "ledger export --format otel --since 2026-11-30 --output spans.jsonl",
     "ledger export --view session_metrics --since 2026-11-01 --output sessions.csv",
     into=COMMANDS,
 )
@@ -98,10 +99,11 @@ _of_chats = together(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["events", "parquet", "openai-chat", "csv"]),
+    type=click.Choice(["events", "parquet", "openai-chat", "otel", "csv"]),
     help="events: JSON Lines, one event each. parquet: a folder with one folder a day, created_date=2026-11-30, of "
     "Parquet files with the columns of the table session_events. openai-chat: one session per line as messages in the "
-    "form of OpenAI's Chat Completions. csv: the rows of --view.  [default: events, or csv with --view]",
+    "form of OpenAI's Chat Completions. otel: one session per line as OpenTelemetry spans (OTLP/JSON) by the conventions "
+    "for generative AI 0.1.0. csv: the rows of --view.  [default: events, or csv with --view]",
 )
 @click.option(
     "--view",
@@ -162,6 +164,8 @@ def export(
         elif form == "openai-chat":
             ids = session_ids or _listed(ledger, chosen, status, parse_pairs(attributes, "--attribute"))
             done = _export_chats(ledger, ids, _scores(min_scores), messages_only, output)
+        elif form == "otel":
+            done = _export_spans(ledger, chosen, output)
         elif form == "parquet" and output is not None:
             done = _export_parquet(ledger, chosen, output)
         else:
@@ -207,7 +211,7 @@ def _check(
     if output is not None and output.is_dir() and (form != "parquet" or view is not None):
         raise click.BadParameter(f"File '{output}' is a directory.", context, param_hint="'-o' / '--output'")
     if as_json and output is None:
-        what = "is JSON" if form in ("events", "openai-chat") else "goes to stdout"
+        what = "is JSON" if form in ("events", "openai-chat", "otel") else "goes to stdout"
         raise click.UsageError(f"The export itself {what}; --json requires --output.", context)
 
 
@@ -248,6 +252,14 @@ def _export_chats(
     text = [f"{counted(number, 'session')} left out: {reason}." for reason, number in reasons.items()]
     document = {"sessions": count, "left_out": [asdict(each) for each in left_out]}
     return _Done(document, safe("\n".join([*text, f"{counted(count, 'session')} exported."])))
+
+
+def _export_spans(ledger: SessionLedger, chosen: _Chosen, output: Path | None) -> _Done:
+    from ledger.formats.otel_genai_0_1 import export_spans
+
+    lines = export_spans(ledger.store, chosen.session_ids or None, query=_query(chosen))
+    count = _write(lines, output, "Exporting sessions")
+    return _Done({"sessions": count}, f"{counted(count, 'session')} exported.")
 
 
 def _export_view(

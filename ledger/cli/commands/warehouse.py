@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -135,7 +136,8 @@ def schema(as_json: bool, url: str | None, name: str | None) -> None:
 
 
 def _described(columns: Iterable[SchemaColumn]) -> list[tuple[str, str, str]]:
-    return [(it.name, it.type, it.description) for it in columns]
+    # The fields of a STRUCT would make the column too wide; --json and docs/sql.md have them.
+    return [(it.name, re.sub(r"STRUCT<.*>(?=>)", "STRUCT", it.type), it.description) for it in columns]
 
 
 def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
