@@ -61,8 +61,8 @@ def spans(ledger: SessionLedger, *session_ids: str) -> list[dict[str, Any]]:
     for line in export_spans(ledger.store, session_ids or None):
         document = json.loads(line)
         check(document)
-        for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]:
-            found.append(span | {"attributes": plain(span["attributes"])})
+        of_line = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        found += [span | {"attributes": plain(span["attributes"])} for span in of_line]
     return found
 
 
@@ -71,7 +71,7 @@ def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any]) -> None:
-    """Parse a line by the messages of OTLP, which refuse unknown keys and wrong types. Ids are hexadecimal in OTLP/JSON."""
+    """Parse a line by the messages of OTLP, which refuse unknown keys and wrong types. Ids are hexadecimal in JSON."""
     for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]:
         assert (len(bytes.fromhex(span["traceId"])), len(bytes.fromhex(span["spanId"]))) == (16, 8)
     copy = json.loads(json.dumps(document))

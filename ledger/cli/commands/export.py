@@ -102,8 +102,8 @@ _of_chats = together(
     type=click.Choice(["events", "parquet", "openai-chat", "otel", "csv"]),
     help="events: JSON Lines, one event each. parquet: a folder with one folder a day, created_date=2026-11-30, of "
     "Parquet files with the columns of the table session_events. openai-chat: one session per line as messages in the "
-    "form of OpenAI's Chat Completions. otel: one session per line as OpenTelemetry spans (OTLP/JSON) by the conventions "
-    "for generative AI 0.1.0. csv: the rows of --view.  [default: events, or csv with --view]",
+    "form of OpenAI's Chat Completions. otel: one session per line as OpenTelemetry spans (OTLP/JSON), by the "
+    "conventions for generative AI 0.1.0. csv: the rows of --view.  [default: events, or csv with --view]",
 )
 @click.option(
     "--view",
