@@ -158,7 +158,7 @@ def _reconcile(path: Path, lacking: Unreconciled, warehouse: str | None) -> Outc
     since = min(lacking.created_from, until - _DAY)
     try:
         with opened(f"sqlite:///{path}") as ledger:
-            return compare(ledger, warehouse or lacking.warehouse, since, until, repair=True)
+            return compare(ledger, warehouse or lacking.warehouse, since, until, and_later=True, repair=True)
     except LedgerError as error:
         return _Failure(lacking, error)
 
