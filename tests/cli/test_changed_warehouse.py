@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger import SessionArchived
 from ledger.cli.exits import USAGE
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers import elsewhere
 from support.shell import Shell
 
@@ -82,6 +84,22 @@ def test_what_needs_the_rows_names_the_warehouse_that_has_them(shell: Shell, old
         assert code == 23
         assert f"Its rows are in {old}: set LEDGER_WAREHOUSE to it, or bring them back with" in message
         assert f"`ledger hydrate archived --warehouse {old}`" in message
+
+
+def test_what_needs_rows_that_two_warehouses_have_names_both_and_asks_for_one_of_them(
+    shell: Shell, old: str, new: str, tmp_path: Path
+) -> None:
+    shell.ok("hydrate", "archived", "--warehouse", old)
+    shell.ok("archive", "archived")
+    for warehouse in (old, new):
+        shell.ok("sync", "--warehouse", warehouse)
+    assert "1 dropped" in shell.ok("maintain")
+    _, message = shell.fails("show", "archived", LEDGER_WAREHOUSE=f"duckdb:///{tmp_path}/third.duckdb")
+    first, second = sorted((old, new))
+    assert f"{first} and {second}: set LEDGER_WAREHOUSE to one of them, or bring them back with" in message
+    with closing(SqliteStore(shell.path)) as store, pytest.raises(SessionArchived) as told:
+        store.state("archived", version=1)
+    assert f"only in {first}, {second}: open the ledger with one of them (warehouse=, or" in str(told.value)
 
 
 def test_reconcile_names_the_warehouse_that_has_the_rows_and_calls_nothing_lost(
