@@ -142,6 +142,9 @@ def test_a_lost_file_with_sessions_that_another_warehouse_has_too_is_not_filled_
     Path(new.removeprefix("duckdb:///")).unlink()
     code, message = shell.fails("sync")
     assert (code, "the events of 1 archived session were in it; it was not filled anew" in message) == (23, True)
+    (found,) = [each for each in json.loads(shell("doctor", "--json").stdout)["findings"] if each["what"] == "duckdb"]
+    assert "the rows of 1 archived session, which another warehouse has too" in found["detail"]
+    assert found["remedy"].endswith(f"; if it is lost: ledger warehouse forget {new}")
     shell.ok("warehouse", "forget", new)
     shell.ok("sync")
     assert said(old, new) in shell.ok("status")
