@@ -73,6 +73,12 @@ def test_a_ledger_of_an_earlier_release_that_knew_one_warehouse_says_it_after_th
     assert shell.json("status")["archived_elsewhere"] == [{"session_id": "archived", "warehouses": [old]}]
 
 
+def test_a_query_runs_on_the_warehouse_that_it_names(shell: Shell, old: str, new: str) -> None:
+    question = "SELECT COUNT(*) AS n FROM sessions"
+    assert shell.json("sql", question)["rows"] == [{"n": 1}]
+    assert shell.json("sql", question, "--warehouse", old)["rows"] == [{"n": 2}]
+
+
 def test_the_doctor_says_it_too(shell: Shell, old: str, new: str) -> None:
     (found,) = [each for each in shell.json("doctor")["findings"] if each["what"] == "archived"]
     assert (found["status"], f"{found['detail']}. {found['remedy']}.") == ("note", said(old, new))
