@@ -192,3 +192,20 @@ def test_sessions_that_are_older_than_all_of_the_backup_come_back_too(shell: She
         (reconciled,) = shell.json("restore-backup", str(file))["reconciled"]
         assert reconciled["repaired"]["events"] == 2
         assert shell.json("show", older)["question"] == "How many last year?"
+
+
+def test_a_session_that_is_purged_before_a_warehouse_is_back_does_not_come_back_with_it(
+    shell: Shell, session_id: str, backup: Path
+) -> None:
+    shell("restore-backup", str(backup))
+    shell.ok("delete", session_id)
+    shell.ok("sync")
+    purged = shell("purge", session_id)
+    assert (purged.exit_code, f"ledger maintain --warehouse {later(shell)}" in purged.stdout) == (1, True)
+    assert "must still be deleted there: 1" in shell.fails("warehouse", "forget", later(shell))[1]
+    away(shell).rename(later_file(shell))
+    shell.ok("reconcile", "--repair", "--warehouse", later(shell))
+    assert shell.json("list")["sessions"] == []
+    shell.ok("maintain", "--warehouse", later(shell))
+    assert shell.json("sql", "SELECT 1 AS n FROM session_events", "--warehouse", later(shell))["rows"] == []
+    assert shell("status").exit_code == 0
