@@ -65,9 +65,13 @@ def reference() -> str:
     lines = [
         f"| {number} | `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind, number in EXIT_CODES.items()
     ]
-    lines.insert(1, f"| {USAGE} | `usage` | A command, option or argument is wrong. |")
+    lines.insert(
+        1, f"| {USAGE} | `usage` | A command, option or argument is wrong, or a file to read is not readable. |"
+    )
     lines.insert(15, f"| {FINDINGS} | | `verify` found something that is not what was recorded. |")
-    lines.append(f"| {FILES} | `file_error` | A file given on the command line cannot be read or written. |")
+    lines.append(
+        f"| {FILES} | `file_error` | The system refuses to read or write a file, and no class above says why. |"
+    )
     lines.append(f"| {PIPE_CLOSED} | | The reader closed the pipe, as in `ledger export \\| head`. |")
     lines.append(f"| {INTERRUPTED} | `interrupted` | The command was interrupted with Ctrl-C. |")
     root = click.Context(ledger, info_name="ledger", **ledger.context_settings)

@@ -37,6 +37,7 @@ WORDS = {
     "after is a cursor of": "--after is a cursor of",
     "the same order_by": "the same --order-by",
     "open the ledger with that (warehouse=, or LEDGER_WAREHOUSE)": "set LEDGER_WAREHOUSE to it",
+    "open the ledger with one of them (warehouse=, or LEDGER_WAREHOUSE)": "set LEDGER_WAREHOUSE to one of them",
     "a subscription continues with after=position": "`ledger tail` continues with --after",
     "shared=True lists the sessions shared with a user: give their user_id": (
         "--shared lists the sessions shared with a user: name the user with --user"

@@ -143,14 +143,14 @@ class StoreOutbox(ComparableOutbox, Protocol):
         """The warehouse's URL."""
         ...
 
-    def reconciled(self, created_from: datetime, created_until: datetime) -> None:
-        """Record that the store lacks no events that the warehouse has, of the sessions created in a range of time.
+    def reconciled(self, created_from: datetime) -> None:
+        """Record that the store lacks no events that the warehouse has, of the sessions created from a time on.
 
-        A store whose file was replaced by a backup no longer counts as unreconciled then, if the range covers all of
-        its sessions.
+        A store whose file was replaced by a backup no longer counts as unreconciled then, if all of its sessions were
+        compared.
 
         Args:
-            created_from, created_until: Range of creation times: from inclusive, until exclusive.
+            created_from: Time of creation of the first sessions that were compared. All later ones were.
         """
         ...
 

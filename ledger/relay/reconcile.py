@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from ledger.errors import (
     CorruptEvent,
@@ -26,6 +26,8 @@ from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, Ware
 from ledger.outbox.contract import LEASE_SECONDS, Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
 
+#: A time after all sessions.
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 #: Recorded as the reason of requeued rows.
 REASON = "reconcile: the warehouse lacks it"
 #: If restoring a session raises one of these errors, ``repair`` goes on with the other sessions. SessionEnded means
@@ -121,7 +123,12 @@ class Repaired:
 
 
 def reconcile(
-    outbox: ComparableOutbox, warehouse: ComparableWarehouse, created_from: datetime, created_until: datetime
+    outbox: ComparableOutbox,
+    warehouse: ComparableWarehouse,
+    created_from: datetime,
+    created_until: datetime,
+    *,
+    and_later: bool = False,
 ) -> Reconciliation:
     """Compare a store with the warehouse that it ships to; nothing is changed.
 
@@ -134,6 +141,8 @@ def reconcile(
         created_from, created_until: Range of the sessions' creation times, as timezone-aware datetimes.
             ``created_from`` is inclusive and ``created_until`` exclusive. The warehouse reads the partitions of these
             days.
+        and_later: True to compare the sessions created later too, as while a clock was ahead. ``created_until`` of the
+            result is then after the last of them.
 
     Raises:
         InvalidInput: A time is naive.
@@ -144,8 +153,9 @@ def reconcile(
     # The store is read first: the warehouse must have every row that was acknowledged by then.
     shipped = _Shipped(outbox)
     deleting = set(outbox.deleting())
-    here = dict(outbox.session_digests(created_from, created_until, upto=shipped.upto))
-    answer = warehouse.session_digests(created_from, created_until, store_id=outbox.store_id)
+    end = LATEST if and_later else created_until
+    here = dict(outbox.session_digests(created_from, end, upto=shipped.upto))
+    answer = warehouse.session_digests(created_from, end, store_id=outbox.store_id)
     deleting.update(outbox.deleting())
     there = {session: amount for session, amount, own in answer if (own or session in here) and session not in deleting}
     expired = {session for session in here.keys() | there.keys() if warehouse.has_dropped(session)}
@@ -181,7 +191,7 @@ def reconcile(
     status = outbox.status()
     return Reconciliation(
         created_from=created_from,
-        created_until=created_until,
+        created_until=max((created_until, *(_day_after(each.created_at) for each in sessions if and_later))),
         sessions=len(sessions),
         rows=sum(each.rows for session, each in here.items() if session not in expired),
         differences=tuple(differences),
@@ -191,6 +201,11 @@ def reconcile(
         dismissed_events=status.dismissed_events,
         expired=len(expired),
     )
+
+
+def _day_after(at: datetime) -> datetime:
+    """Return midnight after a time in UTC."""
+    return at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 def repair(

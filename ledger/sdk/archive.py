@@ -24,7 +24,7 @@ ENDED = ("expired", "archived", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The result of ``maintain``. Each attribute but the last is a number of sessions.
+    """The result of ``maintain``. Each attribute but ``sessions`` is a number of sessions.
 
     Attributes:
         expired: Sessions recorded as expired.
@@ -34,6 +34,7 @@ class Maintained:
         held_up: Sessions that ``retention`` should have purged, and that have rows which wait for a warehouse or which
             a warehouse refused.
         sessions: The sessions that wait for a warehouse: those above, and archived ones whose rows were not dropped.
+        deleted_there: Sessions deleted in the attached warehouse. They were purged now or by an earlier call.
     """
 
     expired: int
@@ -42,6 +43,7 @@ class Maintained:
     waiting: int
     held_up: int = 0
     sessions: tuple[Waiting, ...] = ()
+    deleted_there: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,10 @@ class Archive(Lifecycle):
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: The ledger was returned by ``for_user``.
         """
+        return self._delete_old(older_than, statuses)[0]
+
+    def _delete_old(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> tuple[int, int]:
+        """Purge sessions as ``delete_old_sessions``. Return their number and the number deleted in the warehouse."""
         _check_age(older_than, "older_than")
         chosen = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
         if not chosen:
@@ -183,8 +189,7 @@ class Archive(Lifecycle):
             for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
                 deleted += purging.purge(head.session_id, head.version)
         purging.forget_purged()  # even if nothing was purged now: an earlier call may have been interrupted
-        self._purge_warehouse()
-        return deleted
+        return deleted, self._purge_warehouse()
 
     def purge_sessions(self, session_ids: Iterable[str]) -> Purged:
         """Purge single sessions, whatever their age: delete their data in the file and in the warehouse, for good.
@@ -256,9 +261,7 @@ class Archive(Lifecycle):
         except StoreUnavailable:  # there is no room for another event, before the steps below have made some
             is_refused = True
         dropped = self.drop_archived()
-        deleted = 0 if retention is None else self.delete_old_sessions(retention)
-        if retention is None:  # delete_old_sessions has done it otherwise
-            self._purge_warehouse()
+        deleted, there = (0, self._purge_warehouse()) if retention is None else self._delete_old(retention)
         if is_refused:
             expired += self.expire_old_sessions(max_age)
         purging = purging_store(self.store)
@@ -271,6 +274,7 @@ class Archive(Lifecycle):
             waiting=sum(each.status == "purged" for each in waiting),
             held_up=len(due),
             sessions=tuple(each for each in waiting if each.status in ("purged", "archived") or each.session_id in due),
+            deleted_there=there,
         )
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
@@ -281,11 +285,10 @@ class Archive(Lifecycle):
         tiered = tiered_store(self.store)
         return 0 if tiered is None else tiered.drop_archived(session_ids)
 
-    def _purge_warehouse(self) -> None:
-        """Delete the data of purged sessions in the warehouse, if one is attached."""
+    def _purge_warehouse(self) -> int:
+        """Delete the data of purged sessions in the warehouse, if one is attached. Return the number of sessions."""
         tiered = tiered_store(self.store)
-        if tiered is not None:
-            tiered.purge_warehouse()
+        return 0 if tiered is None else tiered.purge_warehouse()
 
     def _purging(self, call: str) -> PurgingStore:
         """Return the store as a ``PurgingStore``; see ``_for_all_users``."""

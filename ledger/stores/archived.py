@@ -47,8 +47,8 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
     """
     holders = ", ".join(warehouses) or "its warehouse"
     return SessionArchived(
-        f"Session {head.session_id} is archived, and its rows are only in {holders}: open the ledger with that "
-        "(warehouse=, or LEDGER_WAREHOUSE).",
+        f"Session {head.session_id} is archived, and its rows are only in {holders}: open the ledger with "
+        f"{'one of them' if len(warehouses) > 1 else 'that'} (warehouse=, or LEDGER_WAREHOUSE).",
         head=head,
         state=state,
         warehouses=warehouses,

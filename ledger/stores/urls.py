@@ -63,7 +63,8 @@ def parse_url(url: str | os.PathLike[str]) -> SqliteFile | Dataset:
         raise ConfigurationError(
             f"The ledger's URL is {without_secrets(url)!r}; it must look like sqlite:///ledger.db (a path from here), "
             "sqlite:///~/ledger.db (a path from the home folder), sqlite:////var/lib/ledger.db (a path from the root) "
-            "or bigquery://PROJECT/DATASET." + postgres_hint(url, "ledger")
+            "or bigquery://PROJECT/DATASET. A path may stand for a URL if it ends with .db, or begins with / or ./."
+            + postgres_hint(url, "ledger")
         )
     file = file_path(path[1:], "ledger")
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)

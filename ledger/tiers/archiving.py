@@ -54,8 +54,9 @@ def archive_lost(archived: SessionArchived, warehouse: str, found: Head | None =
     session_id = archived.head.session_id
     remedy = "Open the ledger with the warehouse that it was shipped to, or restore that warehouse."
     if archived.warehouses and warehouse not in archived.warehouses:
+        one = "one of them" if len(archived.warehouses) > 1 else "that"
         remedy = (
-            f"Its rows are in {' or '.join(archived.warehouses)}: open the ledger with that (warehouse=, or "
+            f"Its rows are in {' and '.join(archived.warehouses)}: open the ledger with {one} (warehouse=, or "
             f"LEDGER_WAREHOUSE), or bring them back with `ledger hydrate {shlex.quote(session_id)} --warehouse "
             f"{shlex.quote(archived.warehouses[0])}`."
         )

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger import SessionArchived
 from ledger.cli.exits import USAGE
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers import elsewhere
 from support.shell import Shell
 
@@ -71,6 +73,12 @@ def test_a_ledger_of_an_earlier_release_that_knew_one_warehouse_says_it_after_th
     assert shell.json("status")["archived_elsewhere"] == [{"session_id": "archived", "warehouses": [old]}]
 
 
+def test_a_query_runs_on_the_warehouse_that_it_names(shell: Shell, old: str, new: str) -> None:
+    question = "SELECT COUNT(*) AS n FROM sessions"
+    assert shell.json("sql", question)["rows"] == [{"n": 1}]
+    assert shell.json("sql", question, "--warehouse", old)["rows"] == [{"n": 2}]
+
+
 def test_the_doctor_says_it_too(shell: Shell, old: str, new: str) -> None:
     (found,) = [each for each in shell.json("doctor")["findings"] if each["what"] == "archived"]
     assert (found["status"], f"{found['detail']}. {found['remedy']}.") == ("note", said(old, new))
@@ -82,6 +90,22 @@ def test_what_needs_the_rows_names_the_warehouse_that_has_them(shell: Shell, old
         assert code == 23
         assert f"Its rows are in {old}: set LEDGER_WAREHOUSE to it, or bring them back with" in message
         assert f"`ledger hydrate archived --warehouse {old}`" in message
+
+
+def test_what_needs_rows_that_two_warehouses_have_names_both_and_asks_for_one_of_them(
+    shell: Shell, old: str, new: str, tmp_path: Path
+) -> None:
+    shell.ok("hydrate", "archived", "--warehouse", old)
+    shell.ok("archive", "archived")
+    for warehouse in (old, new):
+        shell.ok("sync", "--warehouse", warehouse)
+    assert "1 dropped" in shell.ok("maintain")
+    _, message = shell.fails("show", "archived", LEDGER_WAREHOUSE=f"duckdb:///{tmp_path}/third.duckdb")
+    first, second = sorted((old, new))
+    assert f"{first} and {second}: set LEDGER_WAREHOUSE to one of them, or bring them back with" in message
+    with closing(SqliteStore(shell.path)) as store, pytest.raises(SessionArchived) as told:
+        store.state("archived", version=1)
+    assert f"only in {first}, {second}: open the ledger with one of them (warehouse=, or" in str(told.value)
 
 
 def test_reconcile_names_the_warehouse_that_has_the_rows_and_calls_nothing_lost(
@@ -124,6 +148,9 @@ def test_a_lost_file_with_sessions_that_another_warehouse_has_too_is_not_filled_
     Path(new.removeprefix("duckdb:///")).unlink()
     code, message = shell.fails("sync")
     assert (code, "the events of 1 archived session were in it; it was not filled anew" in message) == (23, True)
+    (found,) = [each for each in json.loads(shell("doctor", "--json").stdout)["findings"] if each["what"] == "duckdb"]
+    assert "the rows of 1 archived session, which another warehouse has too" in found["detail"]
+    assert found["remedy"].endswith(f"; if it is lost: ledger warehouse forget {new}")
     shell.ok("warehouse", "forget", new)
     shell.ok("sync")
     assert said(old, new) in shell.ok("status")

@@ -43,7 +43,7 @@ def test_maintaining_promises_its_keys_and_deletes_what_is_old(shell: Shell, tmp
     shell.ok("archive", session_id)
     warehouse = f"duckdb:///{tmp_path / 'elsewhere.duckdb'}"
     shell.ok("sync", "--warehouse", warehouse)
-    nothing = {"expired": 0, "dropped": 0, "deleted": 0, "waiting": 0, "held_up": 0, "sessions": []}
+    nothing = {"expired": 0, "dropped": 0, "deleted": 0, "waiting": 0, "held_up": 0, "sessions": [], "deleted_there": 0}
     assert shell.json("maintain", "--warehouse", warehouse) == {**nothing, "dropped": 1}
     held_up = shell("maintain", "--retention-days", "0")
     assert held_up.exit_code == 1
@@ -53,7 +53,10 @@ def test_maintaining_promises_its_keys_and_deletes_what_is_old(shell: Shell, tmp
     code, said = shell.fails("new", "Again?", "--id", "mine")
     assert "must still be deleted in duckdb://" in said
     assert code != 0
-    assert shell.json("maintain", "--max-age-hours", "72", "--warehouse", warehouse) == nothing
+    assert shell.json("maintain", "--max-age-hours", "72", "--warehouse", warehouse) == {
+        **nothing,
+        "deleted_there": 1,
+    }
     assert shell.ok("new", "Again?", "--id", "mine") == "mine\n"
 
 

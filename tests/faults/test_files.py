@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sqlite3
 import subprocess
 import sys
@@ -311,6 +312,18 @@ else:
 """
 
 
+#: What `ledger doctor` finds of the file.
+EXAMINED = """
+import os, sys
+from ledger.cli.doctor.sqlite import examine_file
+from ledger.stores.urls import parse_url
+import ledger.stores.sqlite.first_rows, ledger.stores.sqlite.read_only
+os.setgid({nobody}); os.setuid({nobody})
+for each in examine_file(parse_url(sys.argv[1])):
+    print(each)
+"""
+
+
 @pytest.fixture
 def anybodys() -> Iterator[Path]:
     """A ledger in a folder that anybody may enter."""
@@ -324,9 +337,9 @@ def anybodys() -> Iterator[Path]:
         path.parent.chmod(0o755)
 
 
-def as_nobody(path: Path, use: str) -> str:
-    program = AS_NOBODY.format(nobody=UNOWNED, use=use)
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60)
+def as_nobody(path: Path, use: str, *, program: str = AS_NOBODY) -> str:
+    source = program.format(nobody=UNOWNED, use=use)
+    done = subprocess.run([sys.executable, "-c", source, str(path)], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.stdout
 
@@ -363,6 +376,18 @@ def test_lock_files_that_belong_to_somebody_else_are_an_error_of_the_ledger(anyb
     said = as_nobody(anybodys, "ledger.update_summary('s', 'x')")
     assert said.startswith("StoreRejected")
     assert "turn" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_ledger_that_another_user_has_closed_says_whose_it_is_and_the_doctor_asks_for_no_backup(anybodys):
+    anybodys.chmod(0o600)
+    owner = f"{pwd.getpwuid(anybodys.stat().st_uid).pw_name}, group "
+    said = as_nobody(anybodys, "ledger.get_session('s')")
+    assert said.startswith(f"StoreRejected The ledger {anybodys} may not be read by this user: its owner is {owner}")
+    assert "Run the command as its owner, or have the owner open it to all who use it" in said
+    told = as_nobody(anybodys, "", program=EXAMINED)
+    assert f"its owner is {owner}" in told
+    assert ("remedy='run the command as its owner" in told, "restore a backup" in told) == (True, False)
 
 
 # The file goes away

@@ -16,7 +16,8 @@ import pytest
 
 from faults.disk_faults import DiskFaults
 from faults.interruption import Interrupter, Interruption, TimeLimit, interrupters
-from ledger import OutcomeUnknown, StoreRejected, StoreUnavailable
+from ledger import OutcomeUnknown, SessionLedger, StoreRejected, StoreUnavailable
+from ledger.cli.wording import in_commands
 from ledger.stores.sqlite import commit_jobs, group_commit, writer_lock
 from ledger.stores.sqlite.commit_jobs import Job
 from ledger.stores.sqlite.errors import translate
@@ -344,3 +345,22 @@ def test_a_commit_that_the_disk_refuses_is_acknowledged_to_no_thread_of_its_grou
     assert notes.names() == []
     assert notes.write("after") == "after"
     assert notes.is_at_rest()
+
+
+def test_an_append_of_which_the_disk_leaves_the_outcome_open_names_its_event_and_how_to_repeat_it(tmp_path):
+    faults = DiskFaults(Always(), lambda what: None)
+    if "io_error" not in faults.kinds:
+        assert not hasattr(sqlite3, "__file__"), "SQLite's symbols are hidden, so only size limits are played"
+        return
+    with SessionLedger(tmp_path / "ledger.db") as ledger:
+        session_id = ledger.create_session("ada", "How many?")
+        faults.play("io_error")
+        try:
+            with pytest.raises(OutcomeUnknown) as told:
+                ledger.add_message(session_id, "user", "a week")
+        finally:
+            faults.stop()
+        assert f"Event {told.value.event_id} of session {session_id} may or may not be recorded" in str(told.value)
+        assert "run the command again with this id as --event-id" in in_commands(str(told.value), session_id)
+        ledger.add_message(session_id, "user", "a week", event_id=told.value.event_id)
+        assert ledger.get_session(session_id).version == 2

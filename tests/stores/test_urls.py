@@ -50,7 +50,7 @@ def test_who_names_a_postgres_database_is_told_how_to_bring_one_in(parse: Callab
         parse("postgresql+psycopg://db/app")
     with pytest.raises(ConfigurationError) as refused:
         parse("ledger")
-    assert str(refused.value).endswith(("PROJECT/DATASET.", "(a path from the root)."))
+    assert str(refused.value).endswith(("begins with / or ./.", "(a path from the root)."))
     assert "'ledger'" in str(refused.value)
 
 

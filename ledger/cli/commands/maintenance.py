@@ -101,10 +101,13 @@ def maintain(
     if as_json:
         print_json(asdict(replace(result, sessions=())) | {"sessions": waiting_objects(result.sessions)})
     else:
+        earlier = result.deleted_there - result.deleted
+        there = f"; {counted(earlier, 'session')} purged before, deleted in the warehouse now" if earlier > 0 else ""
         waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
         held_up = f"; {result.held_up:,} held up" if result.held_up else ""
         click.echo(
-            f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}{held_up}."
+            f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{there}{waiting}"
+            f"{held_up}."
         )
         print_waiting(result.sessions)
     if result.waiting or result.held_up:

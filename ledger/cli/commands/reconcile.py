@@ -123,7 +123,7 @@ class Outcome:
     "last",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="Last day of creation, inclusive.  [default: today]",
+    help="Last day of creation, inclusive.  [default: today, or the day of the last session if that is later]",
 )
 @with_warehouse
 @click.option("--repair", is_flag=True, help="Repair differences, and compare again.")
@@ -149,7 +149,7 @@ def reconcile(
     with opened(url) as ledger:
         if first is None:
             since = min((since, *_marked_from(ledger, warehouse)))
-        outcome = compare(ledger, warehouse, since, until, repair=repair)
+        outcome = compare(ledger, warehouse, since, until, and_later=last is None, repair=repair)
     if as_json:
         print_json(outcome.document())
     else:
@@ -159,7 +159,13 @@ def reconcile(
 
 
 def compare(
-    ledger: SessionLedger, warehouse: str | None, created_from: datetime, created_until: datetime, *, repair: bool
+    ledger: SessionLedger,
+    warehouse: str | None,
+    created_from: datetime,
+    created_until: datetime,
+    *,
+    and_later: bool,
+    repair: bool,
 ) -> Outcome:
     """Compare a ledger with a warehouse, and repair what differs if ``repair`` is True.
 
@@ -167,17 +173,19 @@ def compare(
         ledger: The ledger.
         warehouse: URL of the warehouse; None for the DuckDB file of the ledger.
         created_from, created_until: Range of the sessions' creation times; ``created_until`` is exclusive.
+        and_later: True to compare later sessions too, as a clock that was ahead has made them. Otherwise a restored
+            ledger stays marked as not reconciled.
         repair: True to repair differences, and compare again.
     """
     from ledger.tiers.opening import require_outbox
 
     done = None
     with _open_warehouse(ledger, warehouse) as (target, comparable):
-        before = _compare(target, comparable, created_from, created_until)
+        before = _compare(target, comparable, created_from, created_until, and_later)
         if repair and any(each.missing or each.lost for each in before.differences):
-            done = _repair(target, comparable, before)
-        if not any(each.lost for each in (before if done is None else done.after).differences):
-            target.outbox.reconciled(created_from, created_until)
+            done = _repair(target, comparable, before, and_later)
+        if and_later and not any(each.lost for each in (before if done is None else done.after).differences):
+            target.outbox.reconciled(created_from)
         name = target.outbox.warehouse
         return Outcome(name, before, done, require_outbox(ledger.store).archived_elsewhere(name))
 
@@ -205,9 +213,11 @@ def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, date
     """Return the range of times from the first day to the last day, both included. Days are in UTC.
 
     The second time of the range is exclusive: it is midnight after the last day. If ``last`` is None, the last day is
-    today. If ``first`` is None, the range has ``DAYS`` days.
+    today, or ``first`` if that is later, and later sessions are compared too. If ``first`` is None, the range has
+    ``DAYS`` days.
     """
-    until = (last or utc_now()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    today = utc_now().replace(tzinfo=None)
+    until = (last or max(today, first or today)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     try:
         since = until - (DAYS - 1) * _DAY if first is None else first.replace(tzinfo=UTC)
         end = until + _DAY
@@ -229,14 +239,20 @@ def _marked_from(ledger: SessionLedger, url: str | None) -> list[datetime]:
 
 
 def _compare(
-    target: AttachedWarehouse, comparable: ComparableWarehouse, created_from: datetime, created_until: datetime
+    target: AttachedWarehouse,
+    comparable: ComparableWarehouse,
+    created_from: datetime,
+    created_until: datetime,
+    and_later: bool,
 ) -> Reconciliation:
     from ledger.relay.reconcile import reconcile as compare
 
-    return compare(target.outbox, comparable, created_from, created_until)
+    return compare(target.outbox, comparable, created_from, created_until, and_later=and_later)
 
 
-def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: Reconciliation) -> _Repair:
+def _repair(
+    target: AttachedWarehouse, comparable: ComparableWarehouse, before: Reconciliation, and_later: bool
+) -> _Repair:
     """Repair the differences in ``before``, ship all waiting rows, and compare again."""
     from ledger.relay.reconcile import repair
     from ledger.stores.sqlite.lease import holder_name
@@ -244,7 +260,8 @@ def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: 
     repaired = repair(before, target.outbox, comparable, holder=holder_name(uuid.uuid4().hex))
     with progress("Shipping rows", target.status().waiting_rows) as advance:
         sent = target.sync(progress=advance)
-    return _Repair(repaired, sent, _compare(target, comparable, before.created_from, before.created_until))
+    after = _compare(target, comparable, before.created_from, before.created_until, and_later)
+    return _Repair(repaired, sent, after)
 
 
 def _document(

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -43,15 +43,16 @@ _DAY = timedelta(days=1)
     "warehouses",
     multiple=True,
     metavar="URL",
-    help="Warehouse to reconcile with; may be repeated.  [default: LEDGER_WAREHOUSE, and those that the backup or the "
-    "replaced file has shipped to]",
+    help="Warehouse to reconcile with; may be repeated.  [default: LEDGER_WAREHOUSE, those that the backup or the "
+    "replaced file has shipped to, and those that the replaced file is not reconciled with]",
 )
 @click.option(
     "--from",
     "first",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="First day of creation of the sessions to reconcile, in UTC.  [default: the day of the first session]",
+    help="First day of creation of the sessions to reconcile, in UTC.  [default: the day of the first session in the "
+    "backup or the replaced file; all days if that one cannot be read]",
 )
 @click.option("--no-reconcile", is_flag=True, help="Do not reconcile. Do it before anything is appended.")
 def restore_backup(
@@ -68,7 +69,8 @@ def restore_backup(
     verified before anything is changed, and the former file is kept beside the ledger. Sessions that were deleted or
     purged there since the backup are deleted or purged again. Then `ledger reconcile --repair`
     is done with each warehouse, over all days of the ledger. Until that has been done, `ledger status` and
-    `ledger doctor` say so, and appends warn. The exit code is 1 if differences remain.
+    `ledger doctor` say so, and appends warn. The exit code is 1 if differences remain, and 21 if a warehouse cannot be
+    reached: the others are reconciled, and the error has the commands that are left to type.
     """
     path = _path(url)
     from ledger.stores.sqlite.replacing import replace_by_backup
@@ -86,8 +88,10 @@ def restore_backup(
     if not as_json:
         _print(replaced, backup)
     targets = [each for each in replaced.unreconciled if not warehouses or each.warehouse in given]
-    outcomes = [] if no_reconcile else [_reconcile(path, each, given.get(each.warehouse)) for each in targets]
-    left = _unreconciled(path) if outcomes else replaced.unreconciled
+    tried = [] if no_reconcile else [_reconcile(path, each, given.get(each.warehouse)) for each in targets]
+    outcomes = [each for each in tried if not isinstance(each, _Failure)]
+    failures = [each for each in tried if isinstance(each, _Failure)]
+    left = _unreconciled(path) if tried else replaced.unreconciled
     again, still = _delete_again(path, replaced.deleted, is_complete=not left)
     to_purge = _to_purge(path)
     if as_json:
@@ -110,10 +114,13 @@ def restore_backup(
     else:
         for each in outcomes:
             each.print()
-        print_unreconciled(path, left)
+        if not failures:
+            print_unreconciled(path, left)
         if not replaced.unreconciled:
             click.echo("There is no warehouse to bring back events from that were recorded after the backup.")
         _print_deletions(replaced, again, still, to_purge)
+    if failures:
+        raise _not_reconciled(failures, left) from failures[0].error
     if any(each.left for each in outcomes):
         raise click.exceptions.Exit(DIFFERS)
 
@@ -132,7 +139,14 @@ def _path(url: str | None) -> Path:
     return file.path
 
 
-def _reconcile(path: Path, lacking: Unreconciled, warehouse: str | None) -> Outcome:
+class _Failure(NamedTuple):
+    """A warehouse that the ledger could not be reconciled with, and why."""
+
+    mark: Unreconciled
+    error: LedgerError
+
+
+def _reconcile(path: Path, lacking: Unreconciled, warehouse: str | None) -> Outcome | _Failure:
     """Reconcile the ledger with a warehouse.
 
     Args:
@@ -140,18 +154,30 @@ def _reconcile(path: Path, lacking: Unreconciled, warehouse: str | None) -> Outc
         lacking: The mark for the warehouse.
         warehouse: The URL by which the user named the warehouse; None for the recorded one.
     """
-    from ledger.stores.sqlite.unreconciled import command_for
-
     until = utc_now().replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
     since = min(lacking.created_from, until - _DAY)
     try:
         with opened(f"sqlite:///{path}") as ledger:
-            return compare(ledger, warehouse or lacking.warehouse, since, until, repair=True)
+            return compare(ledger, warehouse or lacking.warehouse, since, until, and_later=True, repair=True)
     except LedgerError as error:
-        raise StoreUnavailable(
-            f"The backup is in place, but is not reconciled with {without_secrets(lacking.warehouse)}: {error} Before "
-            f"any program is started, type: {command_for(lacking)}"
-        ) from error
+        return _Failure(lacking, error)
+
+
+def _not_reconciled(failures: Sequence[_Failure], left: Sequence[Unreconciled]) -> StoreUnavailable:
+    """Return the error for warehouses that the ledger could not be reconciled with.
+
+    Args:
+        failures: What failed, at least one.
+        left: All marks that the ledger has now.
+    """
+    from ledger.stores.sqlite.unreconciled import command_for
+
+    failed = " ".join(f"{without_secrets(each.mark.warehouse)}: {each.error}" for each in failures)
+    outstanding = {each.warehouse: each for each in (*(each.mark for each in failures), *left)}
+    return StoreUnavailable(
+        f"The backup is in place, but is not reconciled with {failed} Before any program is started, type: "
+        f"{'; '.join(map(command_for, outstanding.values()))}"
+    )
 
 
 def _unreconciled(path: Path) -> Sequence[Unreconciled]:

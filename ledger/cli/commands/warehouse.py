@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.app import command, opened
+from ledger.cli.app import command
+from ledger.cli.commands.maintenance import with_attached
+from ledger.cli.commands.relay import with_warehouse
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json, with_float_texts
@@ -38,6 +40,7 @@ TABLE_ROWS = 1000
     'ledger sql "SELECT * FROM tool_calls WHERE session_id = @id" --param id=SESSION_ID --format csv',
     "ledger sql - < report.sql",
     "ledger sql --estimate - < report.sql",
+    'ledger sql "SELECT COUNT(*) AS sessions FROM sessions" --warehouse duckdb:///other.duckdb',
     into=COMMANDS,
 )
 @click.argument("statement", metavar="SELECT")
@@ -51,6 +54,7 @@ TABLE_ROWS = 1000
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 @with_csv_safe
+@with_warehouse
 @click.option(
     "--estimate",
     is_flag=True,
@@ -58,26 +62,33 @@ TABLE_ROWS = 1000
     "counted.",
 )
 def sql(
-    as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str, csv_safe: bool, estimate: bool
+    as_json: bool,
+    url: str | None,
+    statement: str,
+    params: tuple[str, ...],
+    form: str,
+    csv_safe: bool,
+    warehouse: str | None,
+    estimate: bool,
 ) -> None:
     """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
     If the ledger is in BigQuery, the query runs there, and BigQuery bills for it; a condition on created_at lowers the
     price, and --estimate tells it before. If the ledger is a SQLite file, the query runs on its warehouse
-    (LEDGER_WAREHOUSE) or, without one, on a DuckDB file beside it (ledger.duckdb for ledger.db). Waiting rows are
-    shipped first.
+    (--warehouse) or, without one, on a DuckDB file beside it (ledger.duckdb for ledger.db). Waiting rows are shipped
+    first.
 
     `ledger schema` lists the views, tables and functions.
     """
     check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     parameters = parse_pairs(params, "--param")
-    with opened(url) as ledger, _naming_file(statement):
+    with with_attached(url, warehouse) as ledger, _naming_file(statement):
         if estimate:
             found = ledger.estimate_sql(text, parameters)
         else:
-            with warehouse_of(ledger, shipping) as warehouse:
-                answer = warehouse.query(text, parameters)
+            with warehouse_of(ledger, shipping) as queried:
+                answer = queried.query(text, parameters)
     if estimate:
         _print_estimate(found, as_json=as_json or form == "json")
     else:

@@ -131,11 +131,13 @@ def _file(path: Path) -> Iterator[Finding]:
             if ours:
                 meta(connection, "store_id")
     except (sqlite3.Error, CorruptEvent) as error:
-        from ledger.stores.sqlite.errors import is_without_room, translate
+        from ledger.stores.sqlite.errors import OPENING, is_closed_to_user, is_without_room, translate
 
         message = str(error if isinstance(error, CorruptEvent) else translate(error, path))
         is_full = is_without_room(error, path)
         remedy = "free some space" if is_full else "set LEDGER_URL to a ledger, or restore a backup"
+        if is_closed_to_user(path):
+            remedy = OPENING[0].lower() + OPENING[1:]
         yield Finding("file", PROBLEM, message, remedy)
         return
     if application == 0 and not tables:

@@ -121,7 +121,10 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
 def _absent(path: Path, archived: int, ledger: Path, found: str) -> Finding:
     if archived:
         detail = f"{path} {found}, and has the rows of {counted(archived, 'archived session')}"
-        return Finding("duckdb", PROBLEM, detail, _put_back(path))
+        alone = _reading(ledger, lambda it: holders.count(it, duckdb_url(path), alone=True), archived)
+        if not alone:
+            detail += ", which another warehouse has too"
+        return Finding("duckdb", PROBLEM, detail, _put_back(path, needed=alone > 0))
     if (PREFIX + duckdb_url(path),) in _rows(ledger, "SELECT name FROM meta"):
         detail = f"{path} {found}, and may have events that this ledger lacks, which was restored from a backup"
         forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))}"
@@ -132,12 +135,11 @@ def _absent(path: Path, archived: int, ledger: Path, found: str) -> Finding:
     return Finding("duckdb", NOTE, f"{path.name} {found}", remedy)
 
 
-def _put_back(path: Path) -> str:
-    forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))} --yes"
-    return (
-        f"put the file back, or restore it from a backup; if it was moved: {_moved(path)}; if it is lost, give these "
-        f"sessions up: {forget}"
-    )
+def _put_back(path: Path, *, needed: bool) -> str:
+    """Return what to do about a missing file; ``needed`` is True if archived sessions have their rows there alone."""
+    forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))}"
+    lost = f"if it is lost, give these sessions up: {forget} --yes" if needed else f"if it is lost: {forget}"
+    return f"put the file back, or restore it from a backup; if it was moved: {_moved(path)}; {lost}"
 
 
 def _moved(path: Path) -> str:

@@ -382,8 +382,10 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
     last = connection.execute(_LAST_SEQ, (session_id,)).fetchone()[0]
     if last is not None and not _passed(connection, session_id, last, warehouses, _UNSETTLED):
         return False
+    # A warehouse that a restored file is not reconciled with has the session too, and would bring it back.
+    names = sorted({*warehouses, *unreconciled.starts(connection)})
     connection.executemany(
-        deletions.DELETE_IN, [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses]
+        deletions.DELETE_IN, [(session_id, head.created_at, name, version, to_micros(now)) for name in names]
     )
     kept.record_purge(connection, session_id, head.created_at, version, now)
     deletions.remove(connection, session_id)

@@ -61,7 +61,7 @@ def transact(connection: sqlite3.Connection, jobs: list[Job[Any]]) -> None:
             raise
         if not (committing and _is_io_error(error)):
             raise
-        refuse(jobs, OutcomeUnknown(f"The disk failed during the commit ({error}); append again."))
+        refuse(jobs, OutcomeUnknown(f"The disk failed during the commit ({error}), so its outcome is not known."))
 
 
 def _is_from_handler(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from ledger.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from ledger.files import is_from_system
+from ledger.files import is_from_system, owner_and_mode
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
@@ -55,6 +55,11 @@ _TOO_MUCH = (
 _OTHER_SCHEMA = ("no such table", "no such column", "no such index", "duplicate column name")
 #: Parts of SQLite's messages for a name that is taken. The last one is of DROP VIEW for a table.
 _TAKEN = ("already exists", "there is already a", "use DROP TABLE to delete ")
+#: What to do about a file that the user may not read.
+OPENING = (
+    "Run the command as its owner, or have the owner open it to all who use it with chgrp and chmod, and so the files "
+    "beside it"
+)
 #: Free bytes below which SQLite may fail to create a log and its index, which has 32 kB at first.
 _ROOM = 65_536
 #: Errors of the operating system that pass without a repair of the ledger, and what to do.
@@ -112,6 +117,11 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerEr
     translated = _translated(error, path)
     translated.__cause__ = error
     return translated
+
+
+def is_closed_to_user(path: Path) -> bool:
+    """Return True if a file exists that this user may not read."""
+    return os.path.isfile(path) and not os.access(path, os.R_OK)  # noqa: PTH113 - False if the folder is closed
 
 
 def is_full(error: BaseException) -> bool:
@@ -187,6 +197,11 @@ def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Ledger
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
     if code == sqlite3.SQLITE_CANTOPEN and (passing := _no_descriptor()) is not None:
         return StoreUnavailable(f"The ledger {path} cannot be opened. {passing}; nothing was written ({error}).")
+    if code == sqlite3.SQLITE_CANTOPEN and is_closed_to_user(path):
+        return StoreRejected(
+            f"The ledger {path} may not be read by this user: its owner is {owner_and_mode(path.stat())}. {OPENING}; "
+            "nothing was written."
+        )
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"The ledger {path} {_UNAVAILABLE[code]}; nothing was written ({error}).")
     if code in _REJECTED:

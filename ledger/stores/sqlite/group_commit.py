@@ -214,7 +214,7 @@ class CommitGroup:
                     "The appends before this one did not end in time; nothing was written. Try again."
                 )
         if job.is_taken and not job.done:
-            raise OutcomeUnknown("The thread that records for this one does not go on; append again.")
+            raise OutcomeUnknown("The thread that records for this one does not go on, so its outcome is not known.")
 
     def _release(self, job: Job[None]) -> None:
         """Make the successor the leader. May be called again after an interruption."""

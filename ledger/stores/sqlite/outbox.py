@@ -311,9 +311,9 @@ class SqliteOutbox:
         """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
         return self._read(lambda connection: digests.tombstones(connection, sessions), snapshot=True)
 
-    def reconciled(self, created_from: datetime, created_until: datetime) -> None:
-        """Remove the mark of a restored file, if the range covers its sessions; see ``StoreOutbox.reconciled``."""
-        if created_until > self._clock() and self._read(unreconciled.is_marked):
+    def reconciled(self, created_from: datetime) -> None:
+        """Remove the mark of a restored file, if its sessions were compared; see ``StoreOutbox.reconciled``."""
+        if self._read(unreconciled.is_marked):
             self._run(lambda connection: unreconciled.clear_covered(connection, self.warehouse, created_from))
 
     def deleting(self) -> Collection[SessionKey]:

@@ -12,21 +12,30 @@ import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, LedgerError, StoreRejected, StoreUnavailable
+from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, StoreRejected, StoreUnavailable
 from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.instants import from_micros
 from ledger.stores.base import Unreconciled
-from ledger.stores.sqlite import deletions, read, tombstones, unreconciled
-from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, log_of, own_files
-from ledger.stores.sqlite.deletions import Deletions
+from ledger.stores.sqlite import read, unreconciled
+from ledger.stores.sqlite.database_file import connect, own_files
 from ledger.stores.sqlite.errors import cannot, naming_copy, translate
+from ledger.stores.sqlite.former import (
+    REPLACED,
+    WAIT,
+    Former,
+    deletions_of,
+    has_header,
+    known_before,
+    known_of,
+    reading,
+)
 from ledger.stores.sqlite.schema import check_ledger
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.warehouse.duckdb.creation import absence
@@ -35,14 +44,10 @@ from ledger.warehouse.urls import duckdb_file
 if sys.platform != "win32":
     import fcntl
 
-#: Seconds to wait for commands that only pass by.
-WAIT = 2.0
 #: The bytes of a database that every connection to it has locked while it is open in WAL mode; see os_unix.c of SQLite.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 #: What a log's name ends in.
 _LOGS = ("-wal", "-shm", "-journal")
-#: The first bytes of a SQLite database.
-_HEADER = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,8 @@ def replace_by_backup(
     """Put a backup in the place of a ledger, and keep the former file beside it.
 
     The copy is marked as not reconciled with each warehouse that may have later events (see ``unreconciled.py``): those
-    that had rows of the backup's ledger, those that had rows of the former file's, and ``warehouses``.
+    that had rows of the backup's ledger, those that had rows of the former file's, those with which the former file was
+    not reconciled itself, and ``warehouses``.
 
     Sessions that were purged in the former file since the backup was written are purged in the copy.
 
@@ -92,7 +98,8 @@ def replace_by_backup(
         path: The ledger; it may be missing or damaged.
         backup: A file that ``ledger backup`` wrote. It stays as it is.
         warehouses: URLs of further warehouses, as the store knows them.
-        created_from: Time of creation of the first sessions to reconcile; None for the first session of the backup.
+        created_from: Time of creation of the first sessions to reconcile; None for the first session of the backup or
+            of the former file, and for all sessions if that one cannot be read. An earlier time in a mark stays.
         clock: Source of the time in the name of the former file.
         progress: Called with the number of rows that were verified since the last call.
 
@@ -109,7 +116,7 @@ def replace_by_backup(
         raise ConfigurationError(f"There is no backup {backup}; check the path.")
     check_apart(backup, own_files(path))
     with _translated(backup):
-        known = _check_source(backup, path)
+        own, known = _check_source(backup, path)
     if path.exists() and _is_open(path):
         raise _in_use(path)
     former, written = _free_name(path, clock()), datetime.fromtimestamp(backup.stat().st_mtime, UTC)
@@ -118,8 +125,9 @@ def replace_by_backup(
         with whole_path(path, private=True) as part:
             with _translated(backup), naming_copy(path, part):
                 found = replace(_verified_copy(backup, part, path, {*known, *warehouses}, progress), path=path)
-                others = [*known, *(each for each in warehouses if not found.former_read or not _is_missing(each))]
-                marked = unreconciled.mark_copy(part, others, created_from, written)
+                others = [each for each in warehouses if not found.former_read or not _is_missing(each)]
+                since = _since(part, own, created_from, written)
+                marked = unreconciled.mark_copy(part, {**dict.fromkeys(others), **known}, since)
             _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
                 _claim(path)
@@ -137,31 +145,26 @@ def replace_by_backup(
     return replace(found, former=former if former.exists() else None, unreconciled=tuple(marked))
 
 
-def _check_source(backup: Path, path: Path) -> list[str]:
+def _check_source(backup: Path, path: Path) -> tuple[Former | None, Mapping[str, datetime | None]]:
     """Check that a backup is a ledger, and of the same store as the file that it replaces, if that one has sessions.
 
     Returns:
-        The URLs of the warehouses that the file to be replaced has shipped to, if it can be read.
+        What the file to be replaced knows; None if it cannot be read or is of another store. And the warehouses that
+        may have rows of its sessions, as ``Former.warehouses``.
     """
-    with _reading(backup) as connection:
+    with reading(backup) as connection:
         check_ledger(connection, str(backup))
         wanted = read.meta(connection, "store_id")
-    if not _has_header(path):
-        return []
-    try:
-        with _reading(path) as connection:
-            check_ledger(connection, str(path))
-            own = read.meta(connection, "store_id")
-            sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0]
-            warehouses = tombstones.warehouses(connection)
-    except (sqlite3.Error, LedgerError):  # it is damaged, which may be why it is replaced
-        return []
-    if own != wanted and sessions:
-        raise InvalidInput(
-            f"{backup} is a backup of another ledger than {path}, which has {sessions:,} of its own sessions; nothing "
-            "was changed. Check both paths. To replace it all the same, move it and the files beside it away first."
-        )
-    return warehouses if own == wanted else []
+    found = known_of(path)
+    if found is not None and found.store_id != wanted:
+        if found.sessions:
+            raise InvalidInput(
+                f"{backup} is a backup of another ledger than {path}, which has {found.sessions:,} of its own "
+                "sessions; nothing was changed. Check both paths. To replace it all the same, move it and the files "
+                "beside it away first."
+            )
+        found = None
+    return found, known_before(path, wanted) if found is None else found.warehouses
 
 
 def _claim(path: Path) -> None:
@@ -171,7 +174,7 @@ def _claim(path: Path) -> None:
         StoreUnavailable: A program has the ledger open.
         sqlite3.Error: The file cannot be written.
     """
-    if not _has_header(path):  # SQLite would delete the log of an empty file
+    if not has_header(path):  # SQLite would delete the log of an empty file
         if path.exists() and _is_open(path):
             raise _in_use(path)
         return
@@ -186,14 +189,6 @@ def _claim(path: Path) -> None:
             raise
         if _is_open(path):
             raise _in_use(path) from error
-
-
-def _has_header(path: Path) -> bool:
-    """Return True if a file exists and begins as a SQLite database does."""
-    if not path.exists():
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(_HEADER)) == _HEADER
 
 
 def _in_use(path: Path) -> StoreUnavailable:
@@ -216,18 +211,6 @@ def _is_open(path: Path) -> bool:
     return False
 
 
-def _deletions(path: Path, store_id: str) -> Deletions | None:
-    """Return the deletions that the file to be replaced records; None if it is missing, damaged or of another store."""
-    if not _has_header(path):
-        return None
-    try:
-        with _reading(path) as connection:
-            check_ledger(connection, str(path))
-            return deletions.recorded(connection) if read.meta(connection, "store_id") == store_id else None
-    except (sqlite3.Error, UnicodeDecodeError, LedgerError):
-        return None
-
-
 def _verified_copy(
     backup: Path, part: Path, path: Path, warehouses: Collection[str], progress: Callable[[int], object] | None
 ) -> Replaced:
@@ -240,7 +223,7 @@ def _verified_copy(
         warehouses: URLs of the warehouses that may have rows of the sessions, besides those that the backup knows.
         progress: As for ``replace_by_backup``.
     """
-    with _reading(backup) as source, closing(connect(part)) as target:
+    with reading(backup) as source, closing(connect(part)) as target:
         source.backup(target, pages=-1)
         if target.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
             raise CorruptEvent(_damaged(backup, "its pages are not what was written"))
@@ -249,7 +232,7 @@ def _verified_copy(
             report = store.verify(rebuild=True, progress=progress)
             if report.left:
                 raise CorruptEvent(_damaged(backup, report.left[0].message))
-            found = _deletions(path, store.store_id)
+            found = deletions_of(path, store.store_id)
             purged = [] if found is None else store.carry_deletions(found, {*store.warehouses(), *warehouses})
         with closing(connect(part)) as connection:
             # Of relays, as the copy of a lease holds off nobody but those who begin with the restored file.
@@ -262,6 +245,28 @@ def _verified_copy(
     at = None if last is None else from_micros(last)
     replaced = Replaced(part, None, report.sessions, report.events, at, (), found is not None)
     return replaced if found is None else replace(replaced, purged=tuple(purged), deleted=tuple(found.deleted))
+
+
+def _since(part: Path, former: Former | None, created_from: datetime | None, written: datetime) -> datetime:
+    """Return the time of creation of the first sessions to reconcile.
+
+    It is midnight of the day of the first session, in the backup or in the former file, which may have got earlier ones
+    by an import. Without a former file such sessions are not known, so it is the earliest time.
+
+    Args:
+        part: The copy of the backup.
+        former: What the former file knows; None if it could not be read.
+        created_from: What the caller asked for; None for nothing.
+        written: When the backup was written, which is the first day of a ledger without sessions.
+    """
+    if created_from is not None:
+        return created_from
+    if former is None:
+        return unreconciled.EARLIEST
+    with closing(connect(part)) as connection:
+        (first,) = connection.execute("SELECT MIN(created_at) FROM session_heads").fetchone()
+    found = [each for each in (None if first is None else from_micros(first), former.first) if each is not None]
+    return min(found, default=written).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _is_missing(warehouse: str) -> bool:
@@ -291,7 +296,7 @@ def _set_aside(path: Path, former: Path) -> None:
     Raises:
         StoreUnavailable: A program has opened the ledger since its log was folded into it.
     """
-    if _has_header(path) and _beside(path, "-wal").exists() and _is_open(path):
+    if has_header(path) and _beside(path, "-wal").exists() and _is_open(path):
         raise _in_use(path)
     is_linked = path.exists() and _linked(path, former)
     for suffix in _LOGS:
@@ -358,21 +363,13 @@ def _is_at(path: Path, status: os.stat_result) -> bool:
 
 
 def _free_name(path: Path, now: datetime) -> Path:
-    name = f"{path.name}.replaced-{now:%Y%m%dT%H%M%SZ}"
+    name = f"{path.name}{REPLACED}{now:%Y%m%dT%H%M%SZ}"
     names = (name, *(f"{name}-{number}" for number in range(2, 100)))
     return next(
         each
         for each in map(path.with_name, names)
         if not any(os.path.lexists(_beside(each, suffix)) for suffix in ("", *_LOGS))
     )
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Context manager that opens a database to read it, and creates no file beside it unless it has a log."""
-    mode = READ_ONLY if log_of(path).exists() else IMMUTABLE
-    with closing(connect(path, wait=WAIT, mode=mode)) as connection:
-        yield connection
 
 
 @contextmanager

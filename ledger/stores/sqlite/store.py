@@ -213,8 +213,12 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         try:
             return self._record(work)
         except OutcomeUnknown as error:
-            error.session_id, error.event_id = session_id, event.event_id
-            raise
+            raise OutcomeUnknown(
+                f"{error} Event {event.event_id} of session {session_id} may or may not be recorded: append it again "
+                "with the same event_id.",
+                session_id=session_id,
+                event_id=event.event_id,
+            ) from error
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Record whole events of another store; see ``EventStore.ingest``."""

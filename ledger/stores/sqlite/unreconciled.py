@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import shlex
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.model.instants import from_micros, to_micros
@@ -24,37 +24,33 @@ from ledger.stores.sqlite.database_file import connect
 log = logging.getLogger("ledger.store")
 #: What the name of a mark in ``meta`` begins with; the warehouse's URL follows.
 PREFIX = "unreconciled "
-_MARK = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_MARK = (
+    "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value "
+    "WHERE CAST(excluded.value AS INTEGER) < CAST(value AS INTEGER)"
+)
 _MARKED = "SELECT EXISTS (SELECT 1 FROM meta WHERE name >= ? AND name < ?)"
 _NAMES = "SELECT name FROM meta WHERE name >= ? AND name < ?"
 _RANGE = PREFIX, PREFIX.replace(" ", "!")
 _CLEAR = "DELETE FROM meta WHERE name = ?"
 _WARNED: set[Path] = set()
+#: The time of a mark that is about all sessions.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def mark(connection: sqlite3.Connection, warehouses: Iterable[str], created_from: datetime) -> None:
-    """Mark a file as not reconciled with warehouses, for sessions created at ``created_from`` or later."""
-    connection.executemany(_MARK, [(PREFIX + each, str(to_micros(created_from))) for each in warehouses])
-
-
-def mark_copy(
-    part: Path, others: Iterable[str], created_from: datetime | None, written: datetime
-) -> list[Unreconciled]:
+def mark_copy(part: Path, others: Mapping[str, datetime | None], created_from: datetime) -> list[Unreconciled]:
     """Mark the copy of a backup as not reconciled with warehouses and with those it has shipped to. Return all marks.
+
+    A mark that the copy has already stays if it is about earlier sessions.
 
     Args:
         part: The copy, in the journal mode DELETE.
-        others: URLs of further warehouses.
-        created_from: Time of creation of the first sessions to reconcile; None for the day of the first session.
-        written: When the backup was written, which is the first day of a ledger without sessions.
+        others: URLs of further warehouses, each with the time of the mark that another file has for it, if it has one.
+        created_from: Time of creation of the first sessions to reconcile.
     """
     with closing(connect(part)) as connection:
-        if created_from is None:
-            (first,) = connection.execute("SELECT MIN(created_at) FROM session_heads").fetchone()
-            created_from = (written if first is None else from_micros(first)).replace(
-                hour=0, minute=0, second=0, microsecond=0
-            )
-        mark(connection, [*tombstones.warehouses(connection), *others], created_from)
+        found = {**dict.fromkeys(tombstones.warehouses(connection)), **others}
+        starts = [(name, min(created_from, start or created_from)) for name, start in found.items()]
+        connection.executemany(_MARK, [(PREFIX + name, str(to_micros(start))) for name, start in starts])
         return marks(connection)
 
 
@@ -71,6 +67,13 @@ def marks(connection: sqlite3.Connection) -> list[Unreconciled]:
     """
     names = [name for (name,) in connection.execute(_NAMES, _RANGE).fetchall()]
     return [Unreconciled(name.removeprefix(PREFIX), from_micros(read.number(connection, name))) for name in names]
+
+
+def starts(connection: sqlite3.Connection) -> dict[str, datetime]:
+    """Return the time of each mark of a file, by the warehouse's URL; that of a damaged mark is the earliest time."""
+    names = [name for (name,) in connection.execute(_NAMES, _RANGE).fetchall()]
+    found = [(name, read.whole(read.meta(connection, name))) for name in names]
+    return {name.removeprefix(PREFIX): EARLIEST if at is None else from_micros(at) for name, at in found}
 
 
 def clear(connection: sqlite3.Connection, warehouse: str) -> bool:

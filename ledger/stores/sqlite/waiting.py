@@ -62,7 +62,11 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     lease = lease_of(connection, warehouse)
     known = kept.warehouses(connection)
     if unreconciled.clear(connection, warehouse) and warehouse not in known:
-        return Forgotten(warehouse, 0, 0, 0)
+        deletions = connection.execute(_COUNT["deletions"], (warehouse,)).fetchone()[0]
+        if deletions and not even_if_needed:
+            raise _needed(warehouse, 0, deletions)
+        connection.execute("DELETE FROM deleted_sessions WHERE warehouse = ?", (warehouse,))
+        return Forgotten(warehouse, 0, deletions, 0)
     if lease is None or warehouse not in known:
         ships_to = f"it ships to {', '.join(known)}" if known else "it ships to none"
         raise InvalidInput(f"This ledger does not ship to {warehouse}: {ships_to}.")
@@ -70,17 +74,22 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     rows, deletions = (connection.execute(sql, (warehouse,)).fetchone()[0] for sql in _COUNT.values())
     archived = holders.count(connection, warehouse, alone=True)
     if (archived or deletions) and not even_if_needed:
-        raise StoreRejected(
-            f"{warehouse} is still needed, and nothing was forgotten: archived sessions whose rows may be only there: "
-            f"{archived}; purged sessions that must still be deleted there: {deletions}. Hydrate the archived sessions "
-            "and run `ledger maintain` with this warehouse first. If it is lost, use "
-            "forget_warehouse(even_if_needed=True)."
-        )
+        raise _needed(warehouse, archived, deletions)
     for table in _TABLES:  # the row in ``relays`` is made anew
         connection.execute(f"DELETE FROM {table} WHERE warehouse = ?", (warehouse,))  # noqa: S608
     # A relay that lost its lease may still run: without a later epoch it could save when the warehouse is used again.
     connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease.epoch + 1))
     return Forgotten(warehouse, rows, deletions, archived)
+
+
+def _needed(warehouse: str, archived: int, deletions: int) -> StoreRejected:
+    """Return the error for a warehouse that is not forgotten, with the numbers of sessions that need it."""
+    return StoreRejected(
+        f"{warehouse} is still needed, and nothing was forgotten: archived sessions whose rows may be only there: "
+        f"{archived}; purged sessions that must still be deleted there: {deletions}. Hydrate the archived sessions "
+        "and run `ledger maintain` with this warehouse first. If it is lost, use "
+        "forget_warehouse(even_if_needed=True)."
+    )
 
 
 def _once(rows: Iterable[tuple[str, str, int, int, str]]) -> list[tuple[str, str, int, int, str]]:
