@@ -3,8 +3,8 @@
 A line is a JSON object as an OTLP/JSON file has it (``TracesData``), with the spans of one session. Each turn is a
 trace: its first span, ``invoke_agent``, lasts from the message of the user to the last item of the turn, and has a
 child for each model call (``chat`` or its operation) and each attempt of a tool call (``execute_tool``). Scores are
-events ``gen_ai.evaluation.result`` of the last turn. Ids are hashes of session and item, so that a second export has the
-same; they are those of the view ``agent_events``.
+events ``gen_ai.evaluation.result`` of the last turn. Ids are hashes of session and item, so that a second export has
+the same; they are those of the view ``agent_events``.
 
 Source: the OTLP specification, "JSON Protobuf Encoding" and "File Exporter"; semantic-conventions-genai 0.1.0.
 """
