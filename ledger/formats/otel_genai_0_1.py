@@ -152,7 +152,7 @@ def _tool(item: Item) -> dict[str, Any]:
 def _model(item: Item, items: Sequence[Item]) -> dict[str, Any]:
     call = item.parts
     answers = [it for it in items if it.item_type == "message" and it.key == call.get("message_id")]
-    reason, first_token = call.get("finish_reason"), call.get("time_to_first_token_ms")
+    reason, first_token, cost = (call.get(name) for name in ("finish_reason", "time_to_first_token_ms", "cost_usd"))
     return {
         "gen_ai.operation.name": call.get("operation") or "chat",
         "gen_ai.provider.name": call.get("provider"),
@@ -162,7 +162,7 @@ def _model(item: Item, items: Sequence[Item]) -> dict[str, Any]:
         "gen_ai.output.messages": _messages("assistant", answers),
         **{name: call.get(part) for part, name in _USAGE.items()},
         # Not of the conventions, which have no cost; Langfuse and others read it.
-        "gen_ai.usage.cost": None if call.get("cost_usd") is None else float(call["cost_usd"]),
+        "gen_ai.usage.cost": None if cost is None else float(cost),
     }
 
 
@@ -178,11 +178,11 @@ def _evaluations(events: Iterable[RecordedEvent]) -> list[dict[str, Any]]:
         if not isinstance(score, dict):
             continue
         value = score.get("value")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         attributes = {
             "gen_ai.evaluation.name": score.get("name"),
-            "gen_ai.evaluation.score.value": float(value) if is_number else None,
-            "gen_ai.evaluation.score.label": None if is_number or value is None else _text(value),
+            "gen_ai.evaluation.score.value": number,
+            "gen_ai.evaluation.score.label": None if number is not None or value is None else _text(value),
             "gen_ai.evaluation.explanation": score.get("comment"),
         }
         found.append(

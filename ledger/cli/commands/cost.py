@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.days import chosen_days, with_days
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, plain, safe
-from ledger.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ledger.analytics.costs import Costs
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 
 
-@command("cost", "ledger cost", "ledger cost --from 2026-11-01 --to 2026-11-30 --json", into=COMMANDS)
-@click.option("--from", "first_day", metavar="DAY", help="The first day, in UTC.  [default: 6 days before the last]")
-@click.option("--to", "last_day", metavar="DAY", help="The last day.  [default: today]")
-def cost(as_json: bool, url: str | None, first_day: str | None, last_day: str | None) -> None:
+@command(
+    "cost",
+    "ledger cost",
+    "ledger cost --days 30",
+    "ledger cost --since 2026-11-01 --until 2026-12-01 --json",
+    into=COMMANDS,
+)
+@with_days
+def cost(as_json: bool, url: str | None, since: date | None, until: date | None, days: int | None) -> None:
     """Show what BigQuery billed for the queries over the ledger, and what its tables cost to store.
 
     The warehouse is the ledger in BigQuery, or the one in LEDGER_WAREHOUSE. Bytes billed are those that BigQuery lists
@@ -32,10 +37,10 @@ def cost(as_json: bool, url: str | None, first_day: str | None, last_day: str | 
     Prices are BigQuery's list prices on demand, without what is free each month: see docs/cost.md.
     """
     from ledger.analytics.costs import costs
+    from ledger.analytics.questions import Analytics
 
-    first, last = _day(first_day, "--from"), _day(last_day, "--to")
     with opened(url) as ledger:
-        found = costs(ledger, first, last)
+        found = costs(ledger, *chosen_days(Analytics(ledger), since, until, days))
     if as_json:
         jobs, tables = found.jobs, found.tables
         total = {"bytes_billed": sum(job.bytes_billed for job in jobs), "cost_usd": sum(job.cost_usd for job in jobs)}
@@ -75,10 +80,3 @@ def _show(found: Costs) -> None:
     footer = f"{dollars(sum(it.month_usd for it in found.tables))} a month"
     columns = ("table", "rows", "active bytes", "long-term bytes", "price of a month")
     emit(rows_table(columns, stored), plain(footer, "dim"))
-
-
-def _day(text: str | None, option: str) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"{option} is {text!r}; it must be a day such as 2026-11-30.") from error
