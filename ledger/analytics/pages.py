@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from html import escape
@@ -70,26 +71,32 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
   a { text-decoration: none; }
 }
 """
-#: What the page may do: use its own style sheet, and nothing else.
-POLICY = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
-)
+#: Characters that change what a reader sees: control characters, and marks of the writing direction.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
-def page(title: str, body: str) -> str:
-    """Return an HTML document.
+def html(text: str) -> str:
+    """Return text as HTML."""
+    lines = text.replace("\r\n", "\n")
+    return escape(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines))
+
+
+def page(title: str, body: str, *, style: str = _STYLE) -> str:
+    """Return an HTML document, which may use its own style sheet and nothing else.
 
     Args:
         title: The title, as plain text.
         body: The content as HTML, in which all data is escaped.
+        style: The style sheet.
     """
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{digest}'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
         '<meta name="referrer" content="no-referrer">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
+        f"<title>{html(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
         "</html>\n"
     )
 
@@ -108,7 +115,7 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -
         for values in zip(*shown, strict=True)
     ] or [False] * len(columns)
     marks = [' class="number"' if is_number else "" for is_number in numeric]
-    head = "".join(f'<th scope="col"{mark}>{escape(name)}</th>' for name, mark in zip(columns, marks, strict=True))
+    head = "".join(f'<th scope="col"{mark}>{html(name)}</th>' for name, mark in zip(columns, marks, strict=True))
     body = "\n".join(
         f"<tr>{''.join(f'<td{mark}>{cell(value)}</td>' for value, mark in zip(row, marks, strict=True))}</tr>"
         for row in shown
@@ -118,7 +125,7 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -
     is_open = " open" if len(rows) <= _OPEN_ROWS else ""
     return (
         f'<details{is_open}><summary>Table: {count}{cut}</summary>\n<div class="table"><table>'
-        f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        f"<caption>{html(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
         "</details>"
     )
 
@@ -137,7 +144,7 @@ def cell(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     text = str(value)
-    return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…")
+    return html(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…")
 
 
 def numbers(facts: Iterable[tuple[str, str, str]]) -> str:
@@ -145,7 +152,7 @@ def numbers(facts: Iterable[tuple[str, str, str]]) -> str:
     return (
         '<dl class="numbers">'
         + "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
+            f"<div><dt>{html(name)}</dt><dd>{html(value)}</dd><dd>{html(note)}</dd></div>"
             for name, value, note in facts
         )
         + "</dl>"

@@ -6,26 +6,18 @@ control characters, and marks of the writing direction.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 from typing import Any, TypeVar
 
 import orjson
 
+from ledger.analytics.pages import html
 from ledger.model.events import RecordedChange
 
 T = TypeVar("T")
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 #: What stands for a value that was erased.
 ERASED = '<span class="erased">erased</span>'
-
-
-def html(text: str) -> str:
-    """Return text as HTML."""
-    lines = text.replace("\r\n", "\n")
-    return escape(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines))
 
 
 def text_of(value: Any) -> str:

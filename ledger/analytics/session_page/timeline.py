@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from html import escape
 
+from ledger.analytics.pages import html
 from ledger.analytics.quantities import duration_text
-from ledger.analytics.session_record import ModelCall, SessionRecord, Step
-from ledger.analytics.session_values import html
+from ledger.analytics.session_page.record import ModelCall, SessionRecord, Step
 from ledger.model.session import Message
 
 _LEFT, _RIGHT, _WIDTH, _LANE, _TICKS = 84, 24, 1000, 26, 5

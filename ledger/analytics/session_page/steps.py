@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ledger.analytics.pages import html
 from ledger.analytics.quantities import UNKNOWN, count_text, dollars_text, duration_text
-from ledger.analytics.session_record import ModelCall, SessionRecord, Step
-from ledger.analytics.session_values import (
+from ledger.analytics.session_page.record import ModelCall, SessionRecord, Step
+from ledger.analytics.session_page.values import (
     ERASED,
     content_html,
     content_text,
     ends,
-    html,
     one_line_html,
     text_of,
     time_html,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ledger.analytics.pages import html
 from ledger.analytics.quantities import UNKNOWN, count_text
-from ledger.analytics.session_record import ChangedRegister, SessionRecord
-from ledger.analytics.session_values import (
+from ledger.analytics.session_page.record import ChangedRegister, SessionRecord
+from ledger.analytics.session_page.values import (
     change_html,
     content_text,
     ends,
-    html,
     one_line_html,
     time_html,
     value_html,

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from ledger.analytics.pages import html, page
 from ledger.analytics.quantities import UNKNOWN, count_text, dollars_text, duration_text
-from ledger.analytics.session_history import history_html
-from ledger.analytics.session_record import ModelCall, SessionRecord, Step, read_record
-from ledger.analytics.session_steps import model_calls_html, steps_html
-from ledger.analytics.session_style import document
-from ledger.analytics.session_timeline import timeline
-from ledger.analytics.session_values import (
+from ledger.analytics.session_page.history import history_html
+from ledger.analytics.session_page.record import ModelCall, SessionRecord, Step, read_record
+from ledger.analytics.session_page.steps import model_calls_html, steps_html
+from ledger.analytics.session_page.style import STYLE
+from ledger.analytics.session_page.timeline import timeline
+from ledger.analytics.session_page.values import (
     ERASED,
     cut_html,
     ends,
-    html,
     one_line_html,
     time_html,
     value_html,
@@ -77,7 +77,9 @@ def session_page(
     )
     about = f"Session {session.session_id} at version {session.version}. Times are in UTC."
     content = f"{_head_html(record, characters)}\n<nav>{links}</nav>\n{body}\n<footer>{html(about)}</footer>"
-    return document(f"{(session.question or session.title or 'Session')[:_SHORT]} - {session.session_id}", content)
+    return page(
+        f"{(session.question or session.title or 'Session')[:_SHORT]} - {session.session_id}", content, style=STYLE
+    )
 
 
 def _head_html(record: SessionRecord, characters: int) -> str:

@@ -1,14 +1,8 @@
-"""The frame of a session's page: its style sheet, which is all that the page may use, and its policy."""
+"""The style sheet of a session's page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from html import escape
-
-from ledger.analytics.session_values import html
-
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --muted: #59636e; --line: #d8dee4; --page: #fff; --soft: #f6f8fa;
   --link: #0b5cad; --good: #1a7f37; --bad: #c0262d; --wait: #8a5a00; --user: #0b5cad; --assistant: #1a7f37;
   --model: #7a45c4; --badsoft: #fdeeee; --goodsoft: #ecf7ef; }
@@ -117,25 +111,3 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
   svg { min-width: 0; }
 }
 """
-#: What the page may do: use its own style sheet, and nothing else.
-_POLICY = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
-)
-
-
-def document(title: str, body: str) -> str:
-    """Return an HTML document that loads nothing and runs no script.
-
-    Args:
-        title: The title, as plain text.
-        body: The content as HTML, in which all data is escaped.
-    """
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'
-        '<meta name="referrer" content="no-referrer">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
-        "</html>\n"
-    )
