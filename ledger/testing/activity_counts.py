@@ -146,14 +146,14 @@ def outcomes(
         ended = Counter(row["outcome"] for row in of_group)
         rewards = [row["reward"] for row in of_group if row["reward"] is not None]
         successes = sum(row["is_success"] is True for row in of_group)
-        closed = len(of_group) - ended["open"]
+        known = sum(row["is_success"] is not None for row in of_group)
         found.append(
             group
             | {f"{outcome}_count": ended[outcome] for outcome in ("completed", "failed", "abandoned", "open")}
             | {
                 "session_count": len(of_group),
                 "success_count": successes,
-                "success_ratio": successes / closed if closed else None,
+                "success_ratio": successes / known if known else None,
                 "reward_average": sum(rewards) / len(rewards) if rewards else None,
                 "turn_average": sum(row["turn_count"] for row in of_group) / len(of_group),
                 "cost_usd": total(row["cost_usd"] for row in of_group),
@@ -201,6 +201,6 @@ def _attributes(events: Iterable[RecordedEvent]) -> dict[str, str | None]:
     state = fold(in_order(events))
     held = {key: value for (field, key), value in state.items() if field == "attribute"}
     return {
-        key: None if value.text is None else "null" if value.value is None else text_of(value.value)
+        key: None if value.text is None else value.text if text_of(value.value) is None else text_of(value.value)
         for key, value in held.items()
     }

@@ -30,10 +30,9 @@ SELECT
   key AS score_id,
   ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version, key) AS position,
   JSON_VALUE(value, '$.name') AS name,
-  CASE JSON_VALUE(value, '$.value')
-    WHEN 'true' THEN 1
-    WHEN 'false' THEN 0
-    ELSE SAFE_CAST(JSON_VALUE(value, '$.value') AS FLOAT64)
+  CASE JSON_TYPE(JSON_QUERY(value, '$.value'))
+    WHEN 'number' THEN SAFE_CAST(JSON_VALUE(value, '$.value') AS FLOAT64)
+    WHEN 'boolean' THEN IF(JSON_VALUE(value, '$.value') = 'true', 1, 0)
   END AS score,
   JSON_QUERY(value, '$.value') AS value,
   JSON_VALUE(value, '$.source') AS source,

@@ -103,6 +103,26 @@ def test_an_outcome_stays_when_the_session_is_archived_and_a_reward_decides_on_s
     assert (task["success_count"], task["success_ratio"], task["reward_average"]) == (1, 0.25, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("reward", "number", "is_success"),
+    [
+        *((True, 1.0, True), (False, 0.0, False), (2, 2.0, True), (0.2, 0.2, False)),
+        *(("good", None, None), ("false", None, None), ("2", None, None), ([1], None, None)),
+    ],
+)
+def test_a_reward_is_a_number_or_a_boolean_and_anything_else_leaves_success_unknown(ledger, reward, number, is_success):
+    sid = ledger.create_session("ada", fields={"attribute": {"task": "t", "reward": reward}})
+    ledger.add_score(sid, "reward", reward if reward != [1] else "text")
+    ledger.complete_session(sid)
+    (found,) = rows(ledger, "session_metrics")
+    assert (found["reward"], found["is_success"]) == (number, is_success)
+    (task,) = [row for row in rows(ledger, "outcomes") if row["name"] == "task"]
+    ratio = None if is_success is None else float(is_success)
+    assert (task["success_ratio"], task["reward_average"]) == (ratio, number)
+    assert rows(ledger, "scores", "score") == [{"score": number}]
+    assert rows(ledger, "session_items", "score") == [{"score": number}]
+
+
 def test_a_session_that_somebody_works_in_is_open(tmp_path):
     with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", relay="off") as ledger:
         ledger.create_session("ada", "q")
