@@ -179,6 +179,13 @@ def test_storage_grows_by_the_rows_of_each_day(ledger, clock):
     assert second["total_row_count"] == first["row_count"] + 2
 
 
+def test_events_of_two_sessions_with_one_idempotency_key_are_two_events(ledger):
+    for sid in ("s1", "s2"):
+        ledger.create_session("ada", session_id=sid, event_id="turn-0")
+        ledger.update_session(sid, {"summary": "s", "title": "t"}, event_id="turn-1")
+    assert rows(ledger, "storage_growth", "event_count, session_count") == [{"event_count": 4, "session_count": 2}]
+
+
 def test_what_happens_in_a_session_that_began_before_the_days_to_look_back_is_left_out(ask):
     events = [event(1, ("status", "", "active")), event(2, ("message", "m", {"role": "user", "content": "c"}))]
     function = "SELECT message_count FROM daily_activity(@first, @next, @back)"
