@@ -140,6 +140,7 @@ SELECT
   error_type,
   error_message,
   message_id,
+  is_copy,
   substr({instant("recorded_at")}, 1, 10) AS day,
   version,
   actor,
@@ -153,7 +154,7 @@ FROM (
     CASE WHEN recorded_cost_usd IS NULL THEN {_ESTIMATE} END AS estimated_cost_usd
   FROM (
     SELECT
-      session_id, call_id, position, version, actor, occurred_at, recorded_at, user_id, created_at,
+      session_id, call_id, position, version, actor, occurred_at, recorded_at, user_id, created_at, is_copy,
       {text("model")} AS model,
       {text("provider")} AS provider,
       {text("operation")} AS operation,

@@ -410,8 +410,11 @@ CREATE TABLE model_prices (
     ),
 )
 
+# Which messages and model calls a fork copied.
+COPIES = Migration("020_copies", views.creating({name: views.VIEWS[name] for name in ("messages", "model_calls")}))
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
     *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY, TIMES_AND_MODEL_CALLS),
-    *(ARCHIVED_IN, MODEL_PRICES),
+    *(ARCHIVED_IN, MODEL_PRICES, COPIES),
 )
