@@ -19,6 +19,8 @@ from ledger.model.lifetime import CLOSED
 
 #: The status of an incomplete copy, and of a session while a rewind in several events is incomplete.
 COPYING, REWINDING = "copying", "rewinding"
+#: Types of the events of a rewind: of all but the last, and of the last.
+REWIND_TYPES = ("session.rewinding", "session.rewound")
 #: Statuses that a copy or a rewind never restores.
 _UNRESTORED = (*CLOSED, COPYING, REWINDING)
 #: Fields that belong to one session and are not copied: grants, lineage, children, expires_at and the session key.

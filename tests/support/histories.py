@@ -153,7 +153,7 @@ def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8, items: bool =
 
     With ``items``, what they hold is what the views for dashboards count.
     """
-    types = ["x.happened", "session.copied"] if items else ["x.happened"]
+    types = ["x.happened", "session.rewound", *(["session.copied"] if items else [])]
     result = []
     for number in range(sessions):
         session_id = f"s{number}-é'"
