@@ -48,7 +48,7 @@ FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
 OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]], Prices], list[dict[str, Any]]]] = {
     "outcomes": lambda found, prices: counts.outcomes(found, SPAN, NOW, prices),
     "attribute_distribution": lambda found, _: counts.attribute_distribution(found, SPAN),
-    "cohorts": lambda found, _: counts.cohorts(found, SPAN),
+    "cohorts": lambda found, _: counts.cohorts(found, SPAN, NOW),
 }
 
 

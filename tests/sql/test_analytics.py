@@ -163,10 +163,29 @@ def test_assets_attributes_and_cohorts_are_counted_by_session_and_user(ledger, c
     assert topics["x"]["session_ratio"] == pytest.approx(2 / 3)
     cohorts = sorted(tuple(row.values()) for row in rows(ledger, "cohorts"))
     assert cohorts == [
-        (date(2026, 3, 2), 0, 1, 1, 1, 1.0),
-        (date(2026, 3, 2), 2, 1, 1, 1, 1.0),
-        (date(2026, 3, 9), 0, 1, 1, 1, 1.0),
+        *((date(2026, 3, 2), week, 1, week in (0, 2), week in (0, 2), float(week in (0, 2))) for week in range(5)),
+        *((date(2026, 3, 9), week, 1, week == 0, week == 0, float(week == 0)) for week in range(4)),
     ]
+
+
+def test_the_number_1_and_the_text_1_are_one_value_of_an_attribute(ledger):
+    for value in (1, "1", True, "true"):
+        ledger.create_session("ada", fields={"attribute": {"n": value}})
+    found = sorted(tuple(row.values()) for row in rows(ledger, "attribute_distribution"))
+    assert found == [("n", "1", 2, 1, 0.5), ("n", "true", 2, 1, 0.5)]
+    assert sorted((row["value"], row["session_count"]) for row in rows(ledger, "outcomes")) == [("1", 2), ("true", 2)]
+
+
+def test_a_week_that_has_not_begun_is_no_week_in_which_nobody_came_back(tmp_path):
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", relay="off") as ledger:
+        ledger.create_session("ada", "q")
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        weeks = ledger.sql(
+            "SELECT week_number, retention_ratio FROM cohorts(@first, @next)",
+            {"first": today - timedelta(days=1), "next": today + timedelta(days=60)},
+        )
+        assert weeks.rows[0] == (0, 1.0)
+        assert len(weeks) <= 2  # two if midnight was in between
 
 
 def test_storage_grows_by_the_rows_of_each_day(ledger, clock):
