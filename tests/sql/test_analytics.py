@@ -58,6 +58,14 @@ def test_a_range_without_sessions_or_without_an_end_has_no_rows(ledger, name):
     assert rows(ledger, name) != []
     assert rows(ledger, name, first=MARCH["next"], next=MARCH["next"] + timedelta(days=3)) == []
     assert rows(ledger, name, next=None) == []
+    arguments = ["@first", "@next", *(["@back"] if name in OF_ACTIVITY else [])]
+    given = {"first": MARCH["first"], "next": MARCH["next"], "back": 8}
+    for argument in arguments:
+        none = [each if each != argument else "NULL" for each in arguments]
+        others = {each[1:]: given[each[1:]] for each in arguments if each != argument}
+        assert ledger.sql(f"SELECT * FROM {name}({', '.join(none)})", others).rows == []
+        nothing = {**others, argument[1:]: None}
+        assert ledger.sql(f"SELECT * FROM {name}({', '.join(arguments)})", nothing).rows == []
 
 
 def test_what_a_fork_copies_is_counted_once_and_what_a_rewind_takes_back_was_spent_all_the_same(ledger, clock):
