@@ -10,9 +10,13 @@
 -- expires or is deleted. A session that neither was completed nor failed is abandoned if it is expired, archived or
 -- deleted, or if nothing was recorded in it for 24 hours before the query; else it is open.
 --
--- Messages, tool calls, queries and errors are those that the session has now. Tokens and prices are those of the model
--- calls that it made itself, so that the sum over sessions is what was spent: without what a fork copied from another
--- session, and with what a rewind took back.
+-- Messages, tool calls, queries and errors are those that the session has now, also those that a fork copied, so that a
+-- sum over sessions counts them once for each fork. Model calls, their tokens and their prices are those that it made
+-- itself, without what a fork copied and with what a rewind took back: their sum over sessions is what was spent.
+--
+-- last_activity_at is the time of the last event that wrote anything but these fields: expires_at, grant, child,
+-- lineage, score, tag, title and status. The statuses completed and failed count. So scores, tags, titles, grants,
+-- forks of the session, deletion, archiving and expiry are no activity.
 --
 -- is_success is unknown while the session is open, and if it was completed with an attribute reward that is neither a
 -- number nor a boolean, such as text, or was erased.
@@ -28,7 +32,7 @@
 --   version INT64: The version of the last event
 --   event_count INT64: Number of events
 --   started_at TIMESTAMP: Time of the first event, by the clock of its writer
---   last_activity_at TIMESTAMP: Time of the last event that is not of the lifecycle, by the clock of its writer
+--   last_activity_at TIMESTAMP: Time of the last message, call, query or other work or end, by the clock of its writer
 --   duration_ms FLOAT64: Time from started_at to last_activity_at, in milliseconds; NULL if the clocks say less than 0
 --   message_count INT64: Number of messages that the session has now
 --   turn_count INT64: Number of messages of the role user

@@ -6,11 +6,16 @@ import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ledger import InvalidInput, SessionLedger
+from support.bigquery_stores import Datasets, environment
 from support.consoles import blocks_of, environment_in
+
+if TYPE_CHECKING:
+    from support.emulator import Emulator
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql-recipes.md"
 pytestmark = pytest.mark.duckdb
@@ -80,6 +85,15 @@ def test_a_fork_and_a_rewind_change_neither_what_was_spent_nor_how_tools_failed(
         assert [ledger.sql(each).rows for each in spent] == [
             rows for statement, rows in zip(statements, before, strict=True) if statement in spent
         ]
+
+
+def test_the_statements_of_the_pages_run_on_bigquery(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(emulator).items():
+        monkeypatch.setenv(name, value)
+    pages = (PAGE, PAGE.with_name("analytics.md"))
+    statements = [text for page in pages for kind, text in blocks_of(page) if kind == "sql"]
+    with Datasets(emulator, "recipes").emptied("main") as place, SessionLedger.open(place.url) as ledger:
+        assert [ledger.sql(statement).rows for statement in statements] == [[]] * 12
 
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM attributes", "SELECT * FROM tag", "SELECT tags FROM sessions"])
