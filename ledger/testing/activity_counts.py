@@ -153,6 +153,7 @@ def outcomes(
             | {
                 "session_count": len(of_group),
                 "success_count": successes,
+                "unknown_count": sum(row["outcome"] == "completed" and row["is_success"] is None for row in of_group),
                 "success_ratio": successes / known if known else None,
                 "reward_average": sum(rewards) / len(rewards) if rewards else None,
                 "turn_average": sum(row["turn_count"] for row in of_group) / len(of_group),

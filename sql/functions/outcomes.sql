@@ -22,6 +22,7 @@
 --   abandoned_count INT64: Number of sessions whose outcome is abandoned
 --   open_count INT64: Number of sessions that are open
 --   success_count INT64: Number of sessions that succeeded; see session_metrics
+--   unknown_count INT64: Number of completed sessions of which it is not known whether they succeeded
 --   success_ratio FLOAT64: Successes per session of which it is known, 0 to 1; NULL without such sessions
 --   reward_average FLOAT64: Mean of the attribute reward, with true as 1 and false as 0; NULL if none is known
 --   turn_average FLOAT64: Mean number of turns
@@ -39,6 +40,7 @@ SELECT
   COUNTIF(metrics.outcome = 'abandoned') AS abandoned_count,
   COUNTIF(metrics.outcome = 'open') AS open_count,
   COUNTIF(metrics.is_success) AS success_count,
+  COUNTIF(metrics.outcome = 'completed' AND metrics.is_success IS NULL) AS unknown_count,
   SAFE_DIVIDE(COUNTIF(metrics.is_success), COUNT(metrics.is_success)) AS success_ratio,
   AVG(metrics.reward) AS reward_average,
   AVG(metrics.turn_count) AS turn_average,

@@ -126,7 +126,7 @@ def test_a_reward_is_a_number_or_a_boolean_and_anything_else_leaves_success_unkn
     assert (found["reward"], found["is_success"]) == (number, is_success)
     (task,) = [row for row in rows(ledger, "outcomes") if row["name"] == "task"]
     ratio = None if is_success is None else float(is_success)
-    assert (task["success_ratio"], task["reward_average"]) == (ratio, number)
+    assert (task["success_ratio"], task["reward_average"], task["unknown_count"]) == (ratio, number, ratio is None)
     assert rows(ledger, "scores", "score") == [{"score": number}]
     assert rows(ledger, "session_items", "score") == [{"score": number}]
 
