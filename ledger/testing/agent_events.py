@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import md5
 from typing import Any
 
+from ledger.model.copying import REWIND_TYPES
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.values import canonical
 from ledger.testing.activity import in_order, is_copy, text_of
@@ -91,11 +92,13 @@ def _items(ordered: Sequence[RecordedEvent]) -> list[_Item]:
     attempts: dict[str, int] = {}
     definitions: dict[str, Any] = {}
     for event in ordered:
+        if event.event_type in REWIND_TYPES:
+            continue
         changes = sorted(event.changes, key=lambda change: change.field)
         before = dict(statuses)
         for change in changes:
             if change.field == "tool_call_status":
-                is_again = change.value in ("pending", "running") and statuses.get(change.key) in _ENDED
+                is_again = change.value not in (None, statuses.get(change.key)) and statuses.get(change.key) in _ENDED
                 attempts[change.key] = attempts.get(change.key, 0) + is_again
                 statuses[change.key] = change.value
         for change in changes:

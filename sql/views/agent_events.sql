@@ -13,7 +13,7 @@
 -- attempt of a tool call TOOL_STARTING and TOOL_COMPLETED or TOOL_ERROR, and the error of a session is AGENT_ERROR.
 --
 -- Left out is what a fork copied, messages of other roles, and tool calls that nobody began. What a rewind took back
--- stays. An item has the time of its first write and the values of its last one; what was erased is NULL.
+-- stays, and what it wrote back is left out. An item has the time of its first write and the values of its last one; what was erased is NULL.
 --
 -- Columns:
 --   timestamp TIMESTAMP: Time of the event by the clock of its writer
@@ -63,6 +63,7 @@ WITH
       'message', 'model_call', 'tool_call', 'tool_call_status', 'tool_call_result',
       'question', 'summary', 'error', 'lineage'
     )
+      AND event_type NOT IN ('session.rewinding', 'session.rewound')
   ),
   writes AS (
     SELECT
@@ -81,8 +82,8 @@ WITH
       status,
       earlier_status,
       is_copy,
-      -- A call that is pending or running again after it ended begins another attempt.
-      COUNTIF(status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed')) OVER (
+      -- A call that gets another status after it ended begins another attempt.
+      COUNTIF(status != earlier_status AND earlier_status IN ('completed', 'failed')) OVER (
         PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id
       ) AS attempt
     FROM event_rows
