@@ -9,10 +9,11 @@ from typing import Any
 from ledger.analytics.summary import Summary, read_summary
 from ledger.errors import InvalidInput
 from ledger.model.names import did_you_mean
-from ledger.model.values import check_text, check_whole, full_name
+from ledger.model.values import canonical, check_text, check_whole, decode, full_name
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.queries import Shipping, no_progress, warehouse_of
 from ledger.warehouse.answer import Answer
+from ledger.warehouse.criteria import scalar_texts
 
 #: A day in UTC: a date, or text such as ``2026-11-30``.
 Day = date | str
@@ -31,6 +32,20 @@ VIEWS = {
     "scores": ", position",
     "errors": ", occurred_at, item_type, item_id",
 }
+#: The condition that a session has an attribute whose value has one of some texts, as sql/statements/list_sessions.sql.
+_HAS_ATTRIBUTE = """session_id IN (
+  SELECT session_id FROM session_fields
+  WHERE field = 'attribute' AND key = {key} AND created_at >= @first_day AND created_at < @next_day
+    AND CASE JSON_TYPE(value)
+      WHEN 'string' THEN CONCAT('"', JSON_VALUE(value))
+      WHEN 'boolean' THEN JSON_VALUE(value)
+      WHEN 'number' THEN IF(
+        REGEXP_CONTAINS(JSON_VALUE(value), '[.eE]'),
+        FORMAT('%.16e', SAFE_CAST(JSON_VALUE(value) AS FLOAT64)),
+        JSON_VALUE(value)
+      )
+    END IN UNNEST({texts})
+)"""
 #: Columns that order the rows of one day, for functions with several.
 _ORDER_OF_A_DAY = {"user_activity": ("user_id",), "tool_usage": ("tool",), "model_usage": ("provider", "model")}
 
@@ -65,7 +80,8 @@ class Analytics:
         Args:
             first_day, last_day: The days of creation.
             user_id: Only sessions of this owner.
-            attributes: Only sessions with all of these attributes.
+            attributes: Only sessions with all of these attributes, which are compared as in ``list_sessions``: ``1``
+                equals ``1.0``, and neither ``True`` nor ``"1"``.
 
         Source: sql/views/session_metrics.sql
         """
@@ -100,8 +116,9 @@ class Analytics:
             conditions.append("user_id = @user_id")
             parameters["user_id"] = check_text(user_id, "user_id")
         for number, (key, value) in enumerate((attributes or {}).items()):
-            conditions.append(_has_attribute(number, value))
-            parameters |= {f"key_{number}": check_text(key, "the name of an attribute"), f"value_{number}": value}
+            conditions.append(_HAS_ATTRIBUTE.format(key=f"@key_{number}", texts=f"@texts_{number}"))
+            parameters[f"key_{number}"] = check_text(key, "the name of an attribute")
+            parameters[f"texts_{number}"] = _texts_of(key, value)
         statement = f"""
             SELECT * FROM {name} WHERE {" AND ".join(conditions)} ORDER BY created_at, session_id{VIEWS[name]}
         """  # noqa: S608
@@ -300,17 +317,8 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _has_attribute(number: int, value: object) -> str:
-    """Return the condition that a session has an attribute of this value; both are parameters of this number."""
-    if isinstance(value, bool):
-        equal = f"LAX_BOOL(value) = @value_{number}"
-    elif isinstance(value, int | float):
-        equal = f"LAX_FLOAT64(value) = @value_{number}"
-    elif isinstance(value, str):
-        equal = f"JSON_VALUE(value) = @value_{number}"
-    else:
+def _texts_of(key: str, value: object) -> list[str]:
+    """Return the texts that ``_HAS_ATTRIBUTE`` makes of the values that equal ``value``."""
+    if not isinstance(value, str | int | float):
         raise InvalidInput(f"An attribute is compared with text, a number or a boolean, not {full_name(value)}.")
-    return (
-        "session_id IN (SELECT session_id FROM session_fields WHERE field = 'attribute' "  # noqa: S608
-        f"AND key = @key_{number} AND {equal} AND created_at >= @first_day AND created_at < @next_day)"
-    )
+    return scalar_texts(decode(canonical(value, f"attribute {key}")))

@@ -55,7 +55,7 @@ class Totals:
         first_day, last_day: The period, in UTC.
         session_count: Number of sessions that were created.
         completed_count, failed_count, abandoned_count, open_count: Number of these by outcome; see ``session_metrics``.
-        success_ratio: Successes per session that is not open, 0 to 1.
+        success_ratio: Successes per session of which it is known, 0 to 1; see ``session_metrics``.
         session_duration_p50_ms, session_duration_p95_ms: Median and 95th percentile of their durations.
         active_session_count, user_count: Number of sessions in which something happened, and of their owners.
         message_count, turn_count: Number of messages, and of those of the role user.

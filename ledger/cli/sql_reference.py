@@ -27,8 +27,10 @@ beside it, which runs the statement. [sql-recipes.md](sql-recipes.md) has statem
   offset or time zone: `created_at >= @day` with `2026-11-01T00:00:00+05:30`. Without a zone it is in UTC.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries, and
   `answer[0]` is the first. JSON values are decoded, and JSON null and NULL are both None; timestamps are
-  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded. In both, an INTERVAL is a duration
-  with 24 hours as a day and, over a file, a month as 30 days; one of BigQuery with months must be cast to STRING.
+  datetimes in UTC. `to_arrow()` gives JSON as text; `to_frame()` gives it decoded, and a DATE as
+  `datetime.date` in a column of the dtype `object`: compare it with dates, or convert it by `pandas.to_datetime`. In
+  both, an INTERVAL is a duration with 24 hours as a day and, over a file, a month as 30 days; one of BigQuery with
+  months must be cast to STRING.
   `bytes_processed` has the bytes that BigQuery read, `bytes_billed` those that it billed and `cost_usd` their list
   price; they are None for a file. `estimate_sql` and `ledger sql --estimate` tell the bytes before.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,

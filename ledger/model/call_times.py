@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ledger.model.copying import REWIND_TYPES
 from ledger.model.dict_form import DictForm
-from ledger.model.events import RecordedEvent
+from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.instants import to_text
 from ledger.model.tool_calls import ANSWERED
 
@@ -23,9 +24,10 @@ class CallTimes(DictForm):
     Attributes:
         started_at: When the call was running or, if it finished without that, when it was pending; None if it has not
             started, or was recorded as completed or failed at once.
-        finished_at: When the call was completed or failed; None if it is neither.
-        retry_count: Number of attempts after the first: an attempt begins when a call that was completed or failed is
-            pending or running again.
+        finished_at: When the call was completed or failed; None if it is neither. A call that was withdrawn or taken
+            back by a rewind keeps it.
+        retry_count: Number of attempts after the first: an attempt begins when a call that was completed or failed, or
+            that a rewind gave another status, gets another status. What the rewind itself writes begins none.
         failure_count: Number of times that the call failed, in all attempts.
     """
 
@@ -50,28 +52,42 @@ class CallTimes(DictForm):
 
 
 class _Call:
-    """The moves of the last attempt of one call."""
+    """The moves of the last attempt of one call.
+
+    Attributes:
+        status: The status now; None if there is none, or if it was erased.
+        recorded: The status that was recorded last, also if it was removed since.
+        is_rewound: True if the last write was a rewind's, and changed the status.
+        moves: The changes of the status in the last attempt, except those of rewinds, with their times.
+    """
 
     def __init__(self) -> None:
         self.status: str | None = None
+        self.recorded: str | None = None
+        self.is_rewound = False
         self.moves: list[tuple[str, datetime]] = []
         self.retries = self.failures = 0
 
-    def move(self, status: str | None, at: datetime) -> None:
-        if status == self.status:
+    def write(self, change: RecordedChange, event: RecordedEvent) -> None:
+        earlier, was_rewound = self.status, self.is_rewound
+        status: str | None = change.value
+        is_rewind = event.event_type in REWIND_TYPES
+        self.status, self.is_rewound = status, is_rewind and status != earlier
+        if not change.removed:
+            self.recorded = status
+        if is_rewind or status is None or status == earlier:
             return
-        is_retry = status not in ANSWERED and status is not None and self.status in ANSWERED
-        if status is None or is_retry:
+        is_retry = earlier in ANSWERED or (was_rewound and earlier is not None)
+        if is_retry or earlier is None:
             self.moves = []
         self.retries += is_retry
         self.failures += status == "failed"
-        self.status = status
-        if status is not None:
-            self.moves.append((status, at))
+        self.moves.append((status, event.occurred_at))
 
     @property
     def times(self) -> CallTimes:
-        ended = [at for status, at in self.moves if status in ANSWERED]
+        is_open = self.recorded in ("pending", "running")  # a rewind may have made a finished call so
+        ended = [at for status, at in self.moves if status in ANSWERED and not is_open]
         begun = [at for status, at in self.moves if status == "running"]
         if ended and not begun:
             begun = [at for status, at in self.moves if status == "pending"]
@@ -88,5 +104,5 @@ def call_times(events: Iterable[RecordedEvent]) -> dict[str, CallTimes]:
     for event in events:
         for change in event.changes:
             if change.field == "tool_call_status":
-                calls.setdefault(change.key, _Call()).move(change.value, event.occurred_at)
+                calls.setdefault(change.key, _Call()).write(change, event)
     return {call_id: call.times for call_id, call in calls.items()}

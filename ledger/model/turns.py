@@ -3,7 +3,7 @@
 A message of the role user begins a turn. The question of a session that does not begin with a message of a user counts
 as that message, and the summary of one without answers counts as the answer. What happened stays, also if a rewind took
 it back later; what a fork copied from another session is left out. An item has the time of its first write and the
-values of its last one.
+values of its last one. What a rewind itself writes is left out.
 """
 
 from __future__ import annotations
@@ -132,45 +132,29 @@ def _is_copy(event: RecordedEvent) -> bool:
     return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
 
 
-@dataclass(slots=True)
-class _Call:
-    """What is known of a tool call while its events are read."""
-
-    status: str | None = None
-    is_rewound: bool = False
-    attempt: int = 0
-    definition: Any = None
-
-
 def _items(events: Iterable[RecordedEvent]) -> list[Item]:
     items: dict[tuple[str, str, int], Item] = {}
-    calls: dict[str, _Call] = {}
+    statuses: dict[str, str | None] = {}
+    attempts: dict[str, int] = {}
+    definitions: dict[str, Any] = {}
     for event in events:
-        is_rewind = event.event_type in REWIND_TYPES
+        if event.event_type in REWIND_TYPES:
+            continue
         moved = set()
         for change in event.changes:
             if change.field == "tool_call_status":
-                call = calls.setdefault(change.key, _Call())
-                is_move = change.value is not None and change.value != call.status and not is_rewind
-                if is_move:
+                earlier = statuses.get(change.key)
+                if change.value != earlier:
                     moved.add(change.key)
-                    # A call that ended, or that a rewind gave another status, begins another attempt.
-                    call.attempt += call.status is not None and (call.is_rewound or call.status in ANSWERED)
-                call.is_rewound = is_rewind and change.value != call.status
-                call.status = change.value
+                    # A call that gets another status after it ended begins another attempt.
+                    is_again = change.value is not None and earlier in ANSWERED
+                    attempts[change.key] = attempts.get(change.key, 0) + is_again
+                statuses[change.key] = change.value
         for change in event.changes:
             if change.removed or change.field not in _FIELDS:
                 continue
-            if change.field not in _CALL:
-                item = items.setdefault((change.field, change.key, 0), Item(change.field, change.key, 0, event))
-                item.value = change.value
-                continue
-            call = calls.setdefault(change.key, _Call())
-            if change.field == "tool_call":
-                call.definition = change.value
-            elif is_rewind:
-                continue
-            place = ("tool_call", change.key, call.attempt)
+            is_call = change.field in _CALL
+            place = ("tool_call", change.key, attempts.get(change.key, 0)) if is_call else (change.field, change.key, 0)
             item = items.setdefault(place, Item(*place, event))
             if change.field == "tool_call_status":
                 item.status = change.value
@@ -178,7 +162,11 @@ def _items(events: Iterable[RecordedEvent]) -> list[Item]:
                     item.moves.append((change.value, event.occurred_at))
             elif change.field == "tool_call_result":
                 item.result = change.value
+            elif is_call:
+                definitions[change.key] = change.value
+            else:
+                item.value = change.value
     for item in items.values():
         if item.item_type == "tool_call":
-            item.value = calls[item.key].definition
+            item.value = definitions.get(item.key)
     return list(items.values())

@@ -143,8 +143,8 @@ class AsyncStoreOutbox:
     async def last_seq(self) -> int:
         """Return the highest ``seq`` that any row has had, even if the row was dropped; 0 if there was never a row."""
 
-    async def reconciled(self, created_from: datetime, created_until: datetime) -> None:
-        """Record that the store lacks no events that the warehouse has, of the sessions created in a range of time."""
+    async def reconciled(self, created_from: datetime) -> None:
+        """Record that the store lacks no events that the warehouse has, of the sessions created from a time on."""
 
     async def redrive(self, rows: Mapping[int, str]) -> None:
         """Requeue rows, even if they are not dead-lettered."""

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from ledger.errors import SessionNotFound, WrongExpectedVersion
-from ledger.model.copying import REWINDING, Plan, portions, restores_status, sized, status_of_rewind, to_rewind
+from ledger.model.copying import (
+    REWIND_TYPES,
+    REWINDING,
+    Plan,
+    portions,
+    restores_status,
+    sized,
+    status_of_rewind,
+    to_rewind,
+)
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, expected_version_of, key_of
 from ledger.model.fold import Register, State
 from ledger.model.instants import from_text
@@ -18,8 +27,8 @@ from ledger.sdk.branch_events import WRITE_ATTEMPTS, part_id, resumable
 from ledger.sdk.branches import Branches
 from ledger.stores.checks import conflicting, wrong_version
 
-#: Type of all events of a rewind but the last.
-_PART_TYPE = "session.rewinding"
+#: Types of all events of a rewind but the last, and of the last.
+_PART_TYPE, _LAST_TYPE = REWIND_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Rewinds(Branches):
                     part_envelope = Envelope(**{**envelope, "expected_version": version})
                     if key is not None and not is_last:
                         part_envelope["event_id"] = part_id
-                    event_type = "session.rewound" if is_last else _PART_TYPE
+                    event_type = _LAST_TYPE if is_last else _PART_TYPE
                     with resumable(session_id, event_id, started=started or result is not None):
                         result = self._append(
                             session_id, event_type, part, part_envelope, event_id=part_id, as_recorded=True
@@ -203,7 +212,7 @@ class Rewinds(Branches):
         """
         session_id, event_id = rewind.session_id, rewind.event_id
         events = self.store.events(session_id, after=version - 1, limit=1)
-        is_rewind = any((event.event_id, event.event_type) == (event_id, "session.rewound") for event in events)
+        is_rewind = any((event.event_id, event.event_type) == (event_id, _LAST_TYPE) for event in events)
         if is_rewind:
             state = self._state_at(session_id, version)
             target, _ = self._with_later_changes(rewind, version, state, then)

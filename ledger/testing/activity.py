@@ -213,9 +213,10 @@ def metrics(events: Iterable[RecordedEvent], now: datetime, prices: Sequence[Mod
         is_over = is_over or (expires_at is not None and from_text(expires_at) <= now) or updated < now - IDLE
         outcome = "abandoned" if is_over else "open"
     reward = state.get(("attribute", "reward"))
-    number = reward.value if reward is not None and not reward.removed else None
-    number = float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
-    success = {"completed": number is None or number >= 1, "open": None}.get(outcome, False)
+    has_reward, value = reward is not None and not reward.removed, None if reward is None else reward.value
+    number = float(value) if has_reward and isinstance(value, int | float) else None
+    completed = (None if number is None else number >= 1) if has_reward else True
+    success = {"completed": completed, "open": None}.get(outcome, False)
     of_kind = {kind: [row for row in rows if row["item_type"] == kind and row["is_current"]] for kind in _KINDS}
     roles = Counter(row["name"] for row in of_kind["message"])
     statuses = Counter(row["status"] for row in of_kind["tool_call"])

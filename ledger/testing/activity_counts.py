@@ -146,14 +146,15 @@ def outcomes(
         ended = Counter(row["outcome"] for row in of_group)
         rewards = [row["reward"] for row in of_group if row["reward"] is not None]
         successes = sum(row["is_success"] is True for row in of_group)
-        closed = len(of_group) - ended["open"]
+        known = sum(row["is_success"] is not None for row in of_group)
         found.append(
             group
             | {f"{outcome}_count": ended[outcome] for outcome in ("completed", "failed", "abandoned", "open")}
             | {
                 "session_count": len(of_group),
                 "success_count": successes,
-                "success_ratio": successes / closed if closed else None,
+                "unknown_count": sum(row["outcome"] == "completed" and row["is_success"] is None for row in of_group),
+                "success_ratio": successes / known if known else None,
                 "reward_average": sum(rewards) / len(rewards) if rewards else None,
                 "turn_average": sum(row["turn_count"] for row in of_group) / len(of_group),
                 "cost_usd": total(row["cost_usd"] for row in of_group),
@@ -178,21 +179,22 @@ def attribute_distribution(histories: Iterable[Sequence[RecordedEvent]], span: S
     ]
 
 
-def cohorts(histories: Iterable[Sequence[RecordedEvent]], span: Span) -> list[dict[str, Any]]:
-    """Return the rows of ``cohorts`` for the events of each session."""
+def cohorts(histories: Iterable[Sequence[RecordedEvent]], span: Span, now: datetime) -> list[dict[str, Any]]:
+    """Return the rows of ``cohorts`` for the events of each session, as of a query at the time ``now``."""
     begun = [events[0] for events in histories if span.creates(events[0].created_at)]
     weeks = [(event.user_id, event.created_at.date() - timedelta(event.created_at.weekday())) for event in begun]
     first = {user: min(week for owner, week in weeks if owner == user) for user, _ in weeks}
-    rows = [
-        {"cohort_week": first[user], "week_number": (week - first[user]).days // 7, "user": user}
-        for user, week in weeks
-    ]
-    sizes = Counter(first.values())
+    visits = [(first[user], (week - first[user]).days // 7, user) for user, week in weeks]
+    last = (min(span.next_day, now) - timedelta(microseconds=1)).date()
     found = []
-    for group, of_group in _grouped(rows, ("cohort_week", "week_number")):
-        size, active = sizes[group["cohort_week"]], len({row["user"] for row in of_group})
-        counts = {"user_count": size, "active_user_count": active, "session_count": len(of_group)}
-        found.append(group | counts | {"retention_ratio": active / size})
+    for week, size in Counter(first.values()).items():
+        of_cohort = [(number, user) for cohort, number, user in visits if cohort == week]
+        for number in range(max((last - week).days // 7, max(of_cohort)[0]) + 1):
+            users = [user for visited, user in of_cohort if visited == number]
+            active = len(set(users))
+            counts = {"user_count": size, "active_user_count": active, "session_count": len(users)}
+            group = {"cohort_week": week, "week_number": number}
+            found.append(group | counts | {"retention_ratio": active / size})
     return found
 
 
@@ -201,6 +203,6 @@ def _attributes(events: Iterable[RecordedEvent]) -> dict[str, str | None]:
     state = fold(in_order(events))
     held = {key: value for (field, key), value in state.items() if field == "attribute"}
     return {
-        key: None if value.text is None else "null" if value.value is None else text_of(value.value)
+        key: None if value.text is None else value.text if text_of(value.value) is None else text_of(value.value)
         for key, value in held.items()
     }

@@ -38,14 +38,15 @@ def wanted_texts(
         elif isinstance(value, dict | list):
             texts = equal_texts(value, texts_of.get(key, ()))
         else:
-            texts = _scalar_texts(value)
+            texts = scalar_texts(value)
         if not texts:
             return None
         found += [f"{field}\n{key}\n{text}" for text in texts]
     return found
 
 
-def _scalar_texts(value: Any) -> list[str]:
+def scalar_texts(value: Any) -> list[str]:
+    """Return the texts of every stored value that equals a string, a number, a boolean or null."""
     if isinstance(value, str):
         return [f'"{value}']
     if not is_number(value):

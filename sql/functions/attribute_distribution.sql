@@ -7,6 +7,7 @@
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
 -- The days are those on which the sessions were created. A value that is no text, number or boolean is its JSON text.
+-- The number 1 and the text 1 are one value here.
 --
 -- Parameters:
 --   first_day TIMESTAMP: Midnight (UTC) that begins the first day; NULL: no rows
@@ -29,11 +30,18 @@ SELECT
   SAFE_DIVIDE(session_count, SUM(session_count) OVER (PARTITION BY name)) AS session_ratio
 FROM (
   SELECT
-    key AS name,
-    IF(value IS NULL, NULL, COALESCE(JSON_VALUE(value), TO_JSON_STRING(value))) AS value,
+    name,
+    text AS value,
     COUNT(*) AS session_count,
     COUNT(DISTINCT user_id) AS user_count
-  FROM `${project}.${dataset}.session_fields`
-  WHERE field = 'attribute' AND created_at >= first_day AND created_at < next_day
-  GROUP BY name, value
+  FROM (
+    -- The column has another name than the JSON value: a GROUP BY of that would keep 1 and '1' apart.
+    SELECT
+      key AS name,
+      user_id,
+      IF(value IS NULL, NULL, COALESCE(JSON_VALUE(value), TO_JSON_STRING(value))) AS text
+    FROM `${project}.${dataset}.session_fields`
+    WHERE field = 'attribute' AND created_at >= first_day AND created_at < next_day
+  ) AS attributes
+  GROUP BY name, text
 ) AS counted;

@@ -19,7 +19,7 @@
 --
 -- Columns:
 --   day DATE: The day, in UTC
---   session_count INT64: Number of sessions in which something happened
+--   session_count INT64: Number of sessions with a message, tool call, model call, query, score or error of the day
 --   user_count INT64: Number of owners of these sessions
 --   message_count INT64: Number of messages
 --   turn_count INT64: Number of messages of the role user

@@ -6,8 +6,8 @@
 -- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
--- Counted is what was spent: also calls that a rewind took back, and not those that a fork copied. Percentiles are
--- approximate for many calls, as APPROX_QUANTILES is.
+-- Counted is what was spent: also calls that a rewind took back, and not those that a fork copied. A percentile is one
+-- of the durations, as APPROX_QUANTILES gives it: the median of two is the lower one, and of many it is approximate.
 --
 -- A session is in the partition of its creation, whatever happens in it later. So the function also reads the sessions
 -- that were created in the lookback_days before first_day, and leaves out what happens in older ones.

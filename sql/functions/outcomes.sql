@@ -22,8 +22,9 @@
 --   abandoned_count INT64: Number of sessions whose outcome is abandoned
 --   open_count INT64: Number of sessions that are open
 --   success_count INT64: Number of sessions that succeeded; see session_metrics
---   success_ratio FLOAT64: Successes per session that is not open, 0 to 1; NULL if all are open
---   reward_average FLOAT64: Mean of the attribute reward; NULL if none is known
+--   unknown_count INT64: Number of completed sessions of which it is not known whether they succeeded
+--   success_ratio FLOAT64: Successes per session of which it is known, 0 to 1; NULL without such sessions
+--   reward_average FLOAT64: Mean of the attribute reward, with true as 1 and false as 0; NULL if none is known
 --   turn_average FLOAT64: Mean number of turns
 --   cost_usd FLOAT64: Sum of the prices, recorded or estimated, of the model calls, in US dollars; NULL if none is known
 --   estimated_cost_usd FLOAT64: The part of cost_usd that is estimated by model_prices; NULL if none is
@@ -39,7 +40,8 @@ SELECT
   COUNTIF(metrics.outcome = 'abandoned') AS abandoned_count,
   COUNTIF(metrics.outcome = 'open') AS open_count,
   COUNTIF(metrics.is_success) AS success_count,
-  SAFE_DIVIDE(COUNTIF(metrics.is_success), COUNTIF(metrics.outcome != 'open')) AS success_ratio,
+  COUNTIF(metrics.outcome = 'completed' AND metrics.is_success IS NULL) AS unknown_count,
+  SAFE_DIVIDE(COUNTIF(metrics.is_success), COUNT(metrics.is_success)) AS success_ratio,
   AVG(metrics.reward) AS reward_average,
   AVG(metrics.turn_count) AS turn_average,
   SUM(metrics.cost_usd) AS cost_usd,

@@ -19,7 +19,7 @@
 --   response_plan JSON: The response plan, an object
 --   strategy JSON: The strategy: text or any JSON value
 --   summary STRING: The summary
---   status STRING: active, completed, failed, expired, archived, deleted, copying or rewinding
+--   status STRING: active, completed, failed, expired, archived, deleted, copying or rewinding, as recorded
 --   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
 --   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
 --   tool_call_results JSON: Results by call id, an object; NULL if there are none or they are omitted

@@ -19,7 +19,7 @@
 -- Columns:
 --   day DATE: The day, in UTC
 --   row_count INT64: Number of rows that were recorded on the day
---   event_count INT64: Number of events
+--   event_count INT64: Number of events: of one session and one event_id
 --   session_count INT64: Number of sessions with these events
 --   character_count INT64: Number of characters of the values of the rows, as JSON text
 --   total_row_count INT64: Sum of row_count since first_day
@@ -39,7 +39,7 @@ FROM (
   SELECT
     DATE(recorded_at) AS day,
     COUNT(*) AS row_count,
-    COUNT(DISTINCT event_id) AS event_count,
+    COUNT(DISTINCT CONCAT(event_id, '\n', session_id)) AS event_count,
     COUNT(DISTINCT session_id) AS session_count,
     CAST(SUM(IFNULL(CHAR_LENGTH(TO_JSON_STRING(value)), 0)) AS INT64) AS character_count
   FROM `${project}.${dataset}.session_events`

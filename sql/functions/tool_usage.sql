@@ -6,7 +6,8 @@
 -- Twin:   ledger/testing/activity_counts.py
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
 --
--- Percentiles are approximate for many calls, as APPROX_QUANTILES is. Calls that a fork copied are left out.
+-- A percentile is one of the latencies, as APPROX_QUANTILES gives it: the median of two is the lower one, and of many
+-- latencies it is approximate. Calls that a fork copied are left out.
 --
 -- A session is in the partition of its creation, whatever happens in it later. So the function also reads the sessions
 -- that were created in the lookback_days before first_day, and leaves out what happens in older ones.

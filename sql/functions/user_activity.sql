@@ -19,7 +19,7 @@
 -- Columns:
 --   day DATE: The day, in UTC
 --   user_id STRING: The owner of the sessions
---   session_count INT64: Number of sessions in which something happened
+--   session_count INT64: Number of sessions with a message, tool call, model call, query, score or error of the day
 --   message_count INT64: Number of messages
 --   turn_count INT64: Number of messages of the role user
 --   tool_call_count INT64: Number of tool calls that were planned

@@ -13,7 +13,7 @@ SELECT
   COUNTIF(outcome = 'failed') AS failed_count,
   COUNTIF(outcome = 'abandoned') AS abandoned_count,
   COUNTIF(outcome = 'open') AS open_count,
-  SAFE_DIVIDE(COUNTIF(is_success), COUNTIF(outcome != 'open')) AS success_ratio,
+  SAFE_DIVIDE(COUNTIF(is_success), COUNT(is_success)) AS success_ratio,
   APPROX_QUANTILES(duration_ms, 100)[OFFSET(50)] AS duration_p50_ms,
   APPROX_QUANTILES(duration_ms, 100)[OFFSET(95)] AS duration_p95_ms
 FROM `${project}.${dataset}.session_metrics`

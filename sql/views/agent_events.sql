@@ -9,11 +9,13 @@
 -- A message of the role user begins a turn, which is an invocation and a trace of its own: INVOCATION_STARTING,
 -- AGENT_STARTING, USER_MESSAGE_RECEIVED, and AGENT_RESPONSE for each answer; the last answer of a turn also is
 -- AGENT_COMPLETED and INVOCATION_COMPLETED. The question of a session that does not begin with a message of a user is
--- that message, and the summary of one without answers is the answer. Each model call has LLM_REQUEST and LLM_RESPONSE or LLM_ERROR, each
--- attempt of a tool call TOOL_STARTING and TOOL_COMPLETED or TOOL_ERROR, and the error of a session is AGENT_ERROR.
+-- that message, and the summary of one without answers is the answer. Each model call has LLM_REQUEST and LLM_RESPONSE
+-- or LLM_ERROR, each attempt of a tool call TOOL_STARTING and TOOL_COMPLETED or TOOL_ERROR, and the error of a session
+-- is AGENT_ERROR.
 --
 -- Left out is what a fork copied, messages of other roles, and tool calls that nobody began. What a rewind took back
--- stays. An item has the time of its first write and the values of its last one; what was erased is NULL.
+-- stays, and what it wrote back is left out. An item has the time of its first write and the values of its last one;
+-- what was erased is NULL.
 --
 -- Columns:
 --   timestamp TIMESTAMP: Time of the event by the clock of its writer
@@ -55,7 +57,6 @@ WITH
         LAG(JSON_VALUE(value)) OVER (PARTITION BY created_at, session_id, field, key ORDER BY version, event_id),
         NULL
       ) AS earlier_status,
-      event_type IN ('session.rewinding', 'session.rewound') AS is_rewind,
       event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
         PARTITION BY created_at, session_id, version, event_id
       ) AS is_copy
@@ -64,31 +65,7 @@ WITH
       'message', 'model_call', 'tool_call', 'tool_call_status', 'tool_call_result',
       'question', 'summary', 'error', 'lineage'
     )
-  ),
-  moves AS (
-    SELECT
-      created_at,
-      session_id,
-      user_id,
-      item_type,
-      field,
-      key,
-      value,
-      removed,
-      version,
-      event_id,
-      actor,
-      occurred_at,
-      status,
-      earlier_status,
-      is_rewind,
-      is_copy,
-      NOT is_rewind AND status IS NOT NULL AND status IS DISTINCT FROM earlier_status AS is_move,
-      LAG(is_rewind AND status IS DISTINCT FROM earlier_status) OVER (
-        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
-      ) AS is_after_rewind
-    FROM event_rows
-    WHERE field != 'lineage'
+      AND event_type NOT IN ('session.rewinding', 'session.rewound')
   ),
   writes AS (
     SELECT
@@ -105,14 +82,14 @@ WITH
       actor,
       occurred_at,
       status,
-      is_move,
-      is_rewind,
+      earlier_status,
       is_copy,
-      -- A call that ended, or that a rewind gave another status, begins another attempt with the next one.
-      COUNTIF(
-        is_move AND earlier_status IS NOT NULL AND (is_after_rewind OR earlier_status IN ('completed', 'failed'))
-      ) OVER (PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id) AS attempt
-    FROM moves
+      -- A call that gets another status after it ended begins another attempt.
+      COUNTIF(status != earlier_status AND earlier_status IN ('completed', 'failed')) OVER (
+        PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id
+      ) AS attempt
+    FROM event_rows
+    WHERE field != 'lineage'
   ),
   ranked AS (
     SELECT
@@ -131,7 +108,7 @@ WITH
       status,
       is_copy,
       attempt,
-      is_move,
+      status IS DISTINCT FROM earlier_status AS is_move,
       ROW_NUMBER() OVER (
         PARTITION BY created_at, session_id, item_type, key, attempt ORDER BY version, event_id, field
       ) AS from_first,
@@ -142,8 +119,7 @@ WITH
         PARTITION BY created_at, session_id, field, key ORDER BY version DESC, event_id DESC
       ) AS from_last_of_all
     FROM writes
-    -- What a rewind writes to a call is no attempt; but a definition that it restores is the one that holds.
-    WHERE NOT removed AND NOT (is_rewind AND field IN ('tool_call_status', 'tool_call_result'))
+    WHERE NOT removed
   ),
   items AS (
     SELECT

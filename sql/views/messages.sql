@@ -1,7 +1,7 @@
 -- messages: every current message, one row each.
 --
 -- Grain:  (session_id, message_id); (session_id, position) is unique too.
--- Inputs: session_fields.
+-- Inputs: session_history.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/session.py (Message).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
@@ -22,6 +22,7 @@
 --   error JSON: The error, if the message reports one
 --   metadata JSON: Any object of the caller
 --   payload JSON: Any value of the caller
+--   is_copy BOOL: True if a fork copied the message from another session
 --   day DATE: Day on which the message was recorded, in UTC
 --   version INT64: The version that wrote the message
 --   actor STRING
@@ -30,6 +31,46 @@
 --   user_id STRING
 --   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.messages` AS
+WITH
+  event_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      recorded_at,
+      superseded_by IS NULL AS is_last,
+      event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
+        PARTITION BY created_at, session_id, version, event_id
+      ) AS is_copy
+    FROM `${project}.${dataset}.session_history`
+    WHERE field IN ('message', 'lineage')
+  ),
+  writes AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      key,
+      value,
+      version,
+      actor,
+      occurred_at,
+      recorded_at,
+      is_last,
+      FIRST_VALUE(is_copy) OVER (
+        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
+      ) AS is_copy
+    FROM event_rows
+    WHERE field = 'message' AND NOT removed
+  )
 SELECT
   session_id,
   key AS message_id,
@@ -43,6 +84,7 @@ SELECT
   JSON_QUERY(value, '$.error') AS error,
   JSON_QUERY(value, '$.metadata') AS metadata,
   JSON_QUERY(value, '$.payload') AS payload,
+  is_copy,
   DATE(recorded_at) AS day,
   version,
   actor,
@@ -50,5 +92,5 @@ SELECT
   recorded_at,
   user_id,
   created_at
-FROM `${project}.${dataset}.session_fields`
-WHERE field = 'message';
+FROM writes
+WHERE is_last;

@@ -1,13 +1,16 @@
--- model_calls: every call of a language model, one row each.
+-- model_calls: every current call of a language model, one row each.
 --
 -- Grain:  (session_id, call_id); (session_id, position) is unique too.
--- Inputs: session_fields, model_price_periods.
+-- Inputs: session_history, model_price_periods.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/session.py (Session.model_calls).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- position counts a session's calls from 1. An erased call keeps its position, and its model is NULL. input_tokens
 -- includes cached_input_tokens, and output_tokens includes reasoning_tokens.
+--
+-- Calls that a rewind took back are not here, though they were paid, and those that a fork copied are here again. For
+-- sums of tokens and prices use model_usage, or session_items without is_copy.
 --
 -- cost_usd is the recorded price or, if there is none, what the tokens cost by model_prices on the day on which the call
 -- occurred: a price of its provider, or else one of any provider. Without such a price, or without the count of tokens
@@ -32,6 +35,7 @@
 --   error_type STRING: The type of the error, if the call failed
 --   error_message STRING: The text of the error
 --   message_id STRING: The message that the call produced
+--   is_copy BOOL: True if a fork copied the call from another session
 --   day DATE: Day on which the call was recorded, in UTC
 --   version INT64: The version that recorded the call
 --   actor STRING
@@ -41,6 +45,45 @@
 --   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.model_calls` AS
 WITH
+  event_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      recorded_at,
+      superseded_by IS NULL AS is_last,
+      event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
+        PARTITION BY created_at, session_id, version, event_id
+      ) AS is_copy
+    FROM `${project}.${dataset}.session_history`
+    WHERE field IN ('model_call', 'lineage')
+  ),
+  writes AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      key,
+      value,
+      version,
+      actor,
+      occurred_at,
+      recorded_at,
+      is_last,
+      FIRST_VALUE(is_copy) OVER (
+        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
+      ) AS is_copy
+    FROM event_rows
+    WHERE field = 'model_call' AND NOT removed
+  ),
   calls AS (
     SELECT
       session_id,
@@ -60,14 +103,15 @@ WITH
       JSON_VALUE(value, '$.error.type') AS error_type,
       JSON_VALUE(value, '$.error.message') AS error_message,
       JSON_VALUE(value, '$.message_id') AS message_id,
+      is_copy,
       version,
       actor,
       occurred_at,
       recorded_at,
       user_id,
       created_at
-    FROM `${project}.${dataset}.session_fields`
-    WHERE field = 'model_call'
+    FROM writes
+    WHERE is_last
   ),
   priced_calls AS (
     SELECT
@@ -122,6 +166,7 @@ SELECT
   error_type,
   error_message,
   message_id,
+  is_copy,
   DATE(recorded_at) AS day,
   version,
   actor,

@@ -1,7 +1,7 @@
--- queries: every query that an agent made for its session, one row each.
+-- queries: every current query that an agent made for its session, one row each.
 --
 -- Grain:  (session_id, query_id); (session_id, position) is unique too.
--- Inputs: session_fields.
+-- Inputs: session_history.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/session.py (Session.queries).
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
@@ -17,6 +17,7 @@
 --   result_summary JSON: What it found, in short
 --   is_cache_hit BOOL: True if it was answered from a cache; NULL if nobody said so
 --   execution_time_ms FLOAT64: How long it took, in milliseconds
+--   is_copy BOOL: True if a fork copied the query from another session
 --   day DATE: Day on which the query was recorded, in UTC
 --   version INT64: The version that recorded the query
 --   actor STRING
@@ -25,6 +26,46 @@
 --   user_id STRING
 --   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.queries` AS
+WITH
+  event_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      recorded_at,
+      superseded_by IS NULL AS is_last,
+      event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
+        PARTITION BY created_at, session_id, version, event_id
+      ) AS is_copy
+    FROM `${project}.${dataset}.session_history`
+    WHERE field IN ('query', 'lineage')
+  ),
+  writes AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      key,
+      value,
+      version,
+      actor,
+      occurred_at,
+      recorded_at,
+      is_last,
+      FIRST_VALUE(is_copy) OVER (
+        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
+      ) AS is_copy
+    FROM event_rows
+    WHERE field = 'query' AND NOT removed
+  )
 SELECT
   session_id,
   key AS query_id,
@@ -34,6 +75,7 @@ SELECT
   JSON_QUERY(value, '$.result_summary') AS result_summary,
   SAFE_CAST(JSON_VALUE(value, '$.cache_hit') AS BOOL) AS is_cache_hit,
   SAFE_CAST(JSON_VALUE(value, '$.execution_time_ms') AS FLOAT64) AS execution_time_ms,
+  is_copy,
   DATE(recorded_at) AS day,
   version,
   actor,
@@ -41,5 +83,5 @@ SELECT
   recorded_at,
   user_id,
   created_at
-FROM `${project}.${dataset}.session_fields`
-WHERE field = 'query';
+FROM writes
+WHERE is_last;

@@ -192,11 +192,9 @@ SELECT
     WHEN estimated_cost_usd IS NOT NULL THEN 'estimated'
   END AS cost_source,
   IF(field = 'query', SAFE_CAST(JSON_VALUE(value, '$.cache_hit') AS BOOL), NULL) AS is_cache_hit,
-  CASE
-    WHEN field != 'score' THEN NULL
-    WHEN JSON_VALUE(value, '$.value') = 'true' THEN 1
-    WHEN JSON_VALUE(value, '$.value') = 'false' THEN 0
-    ELSE SAFE_CAST(JSON_VALUE(value, '$.value') AS FLOAT64)
+  CASE IF(field = 'score', JSON_TYPE(JSON_QUERY(value, '$.value')), NULL)
+    WHEN 'number' THEN SAFE_CAST(JSON_VALUE(value, '$.value') AS FLOAT64)
+    WHEN 'boolean' THEN IF(JSON_VALUE(value, '$.value') = 'true', 1, 0)
   END AS score,
   DATE(recorded_at) AS day,
   actor,

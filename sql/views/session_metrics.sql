@@ -10,22 +10,29 @@
 -- expires or is deleted. A session that neither was completed nor failed is abandoned if it is expired, archived or
 -- deleted, or if nothing was recorded in it for 24 hours before the query; else it is open.
 --
--- Messages, tool calls, queries and errors are those that the session has now. Tokens and prices are those of the model
--- calls that it made itself, so that the sum over sessions is what was spent: without what a fork copied from another
--- session, and with what a rewind took back.
+-- Messages, tool calls, queries and errors are those that the session has now, also those that a fork copied, so that a
+-- sum over sessions counts them once for each fork. Model calls, their tokens and their prices are those that it made
+-- itself, without what a fork copied and with what a rewind took back: their sum over sessions is what was spent.
+--
+-- last_activity_at is the time of the last event that wrote anything but these fields: expires_at, grant, child,
+-- lineage, score, tag, title and status. The statuses completed and failed count. So scores, tags, titles, grants,
+-- forks of the session, deletion, archiving and expiry are no activity.
+--
+-- is_success is unknown while the session is open, and if it was completed with an attribute reward that is neither a
+-- number nor a boolean, such as text, or was erased.
 --
 -- Columns:
 --   session_id STRING
 --   day DATE: Day on which the session was created, in UTC
 --   status STRING: The recorded status
 --   outcome STRING: completed, failed, abandoned or open: how the session ended, whatever became of it later
---   is_success BOOL: True if completed, with an attribute reward of at least 1 if it has one; NULL while it is open
---   reward FLOAT64: The attribute reward, if it is a number
+--   is_success BOOL: True if completed, with an attribute reward of at least 1 if it has one; NULL if unknown
+--   reward FLOAT64: The attribute reward, if it is a number; true is 1 and false is 0
 --   session_type STRING: The type of the session
 --   version INT64: The version of the last event
 --   event_count INT64: Number of events
 --   started_at TIMESTAMP: Time of the first event, by the clock of its writer
---   last_activity_at TIMESTAMP: Time of the last event that is not of the lifecycle, by the clock of its writer
+--   last_activity_at TIMESTAMP: Time of the last message, call, query or other work or end, by the clock of its writer
 --   duration_ms FLOAT64: Time from started_at to last_activity_at, in milliseconds; NULL if the clocks say less than 0
 --   message_count INT64: Number of messages that the session has now
 --   turn_count INT64: Number of messages of the role user
@@ -85,7 +92,19 @@ WITH
   field_values AS (
     SELECT created_at, session_id, field, JSON_VALUE(value) AS text
     FROM `${project}.${dataset}.session_fields`
-    WHERE field IN ('status', 'session_type', 'expires_at') OR (field = 'attribute' AND key = 'reward')
+    WHERE field IN ('status', 'session_type', 'expires_at')
+    UNION ALL
+    SELECT
+      created_at,
+      session_id,
+      field,
+      CASE
+        WHEN JSON_TYPE(value) = 'number' THEN JSON_VALUE(value)
+        WHEN JSON_TYPE(value) = 'boolean' THEN IF(JSON_VALUE(value) = 'true', '1', '0')
+        ELSE 'unknown'
+      END AS text
+    FROM `${project}.${dataset}.session_fields`
+    WHERE field = 'attribute' AND key = 'reward'
     UNION ALL
     SELECT created_at, session_id, 'outcome' AS field, JSON_VALUE(value) AS text
     FROM `${project}.${dataset}.session_events`
@@ -118,7 +137,7 @@ WITH
       CAST(NULL AS INT64) AS version,
       CAST(NULL AS INT64) AS event_count,
       CAST(NULL AS STRING) AS last_outcome,
-      CAST(NULL AS FLOAT64) AS reward,
+      CAST(NULL AS STRING) AS reward,
       CAST(NULL AS STRING) AS session_type,
       CAST(NULL AS STRING) AS expires_at,
       CAST(NULL AS TIMESTAMP) AS started_at,
@@ -150,7 +169,7 @@ WITH
       version,
       event_count,
       CAST(NULL AS STRING) AS last_outcome,
-      CAST(NULL AS FLOAT64) AS reward,
+      CAST(NULL AS STRING) AS reward,
       CAST(NULL AS STRING) AS session_type,
       CAST(NULL AS STRING) AS expires_at,
       started_at,
@@ -182,7 +201,7 @@ WITH
       CAST(NULL AS INT64) AS version,
       CAST(NULL AS INT64) AS event_count,
       IF(field = 'outcome', text, NULL) AS last_outcome,
-      IF(field = 'attribute', SAFE_CAST(text AS FLOAT64), NULL) AS reward,
+      IF(field = 'attribute', text, NULL) AS reward,
       IF(field = 'session_type', text, NULL) AS session_type,
       IF(field = 'expires_at', text, NULL) AS expires_at,
       CAST(NULL AS TIMESTAMP) AS started_at,
@@ -258,11 +277,11 @@ SELECT
   status,
   outcome,
   CASE outcome
-    WHEN 'completed' THEN IFNULL(reward >= 1, TRUE)
+    WHEN 'completed' THEN IF(reward IS NULL, TRUE, SAFE_CAST(reward AS FLOAT64) >= 1)
     WHEN 'open' THEN NULL
     ELSE FALSE
   END AS is_success,
-  reward,
+  SAFE_CAST(reward AS FLOAT64) AS reward,
   session_type,
   version,
   event_count,

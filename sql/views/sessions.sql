@@ -11,6 +11,10 @@
 -- status was recorded; tool_call_results is an object by call id, NULL if there are no results. A session without any
 -- current value still has a row.
 --
+-- status is the recorded one: of a session past expires_at it is active until an event records that it expired, though
+-- Python and the command line call it expired at once. What they say is IF(expires_at <= CURRENT_TIMESTAMP() AND
+-- IFNULL(status, '') NOT IN ('completed', 'failed', 'expired', 'archived', 'deleted'), 'expired', status).
+--
 -- BigQuery fails a statement with a row of more than 100 MB. So results of more than 5 million characters are omitted:
 -- each is a row of the views session_fields and tool_calls. The other fields are at most 8 MB each.
 --
@@ -22,7 +26,7 @@
 --   response_plan JSON: The response plan, an object
 --   strategy JSON: The strategy: text or any JSON value
 --   summary STRING: The summary
---   status STRING: active, completed, failed, expired, archived, deleted, copying or rewinding
+--   status STRING: active, completed, failed, expired, archived, deleted, copying or rewinding, as recorded
 --   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
 --   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
 --   tool_call_results JSON: Results by call id, an object; NULL if there are none or they are omitted

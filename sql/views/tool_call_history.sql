@@ -7,9 +7,13 @@
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- started_at and finished_at are times of the events that changed the status, by the clock of their writers. They are
--- those of the last attempt: a call that is pending or running again after it was completed or failed begins a new one.
--- A finished attempt that never was running started when it was pending. A call that was recorded as completed or
+-- those of the last attempt: a call that gets another status after it was completed or failed begins a new one. A
+-- finished attempt that never was running started when it was pending. An attempt that was recorded as completed or
 -- failed at once has no start.
+--
+-- What a rewind writes is no attempt, no failure and no end: the times and counts are those of what happened. If it
+-- makes the call pending or running again, finished_at is NULL, and the next change of the status begins an attempt. A
+-- call that was withdrawn or taken back keeps its times; if it is planned again, they begin anew.
 --
 -- A fork writes the calls of another session once more: they have is_copy, so that counts can leave them out.
 --
@@ -54,11 +58,15 @@ WITH
       occurred_at,
       recorded_at,
       superseded_by IS NULL AND NOT removed AS is_current,
+      event_type IN ('session.rewinding', 'session.rewound') AS is_rewind,
       event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
         PARTITION BY created_at, session_id, version, event_id
-      ) AS is_copy
+      ) AS is_copy,
+      IF(field = 'tool_call_status', JSON_VALUE(value), NULL) AS status,
+      IF(field = 'tool_call_status', LAG(JSON_VALUE(value)) OVER slot, NULL) AS earlier_status
     FROM `${project}.${dataset}.session_history`
     WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result', 'lineage')
+    WINDOW slot AS (PARTITION BY created_at, session_id, field, key ORDER BY version, event_id)
   ),
   writes AS (
     SELECT
@@ -76,8 +84,10 @@ WITH
       recorded_at,
       is_current,
       is_copy,
-      IF(field = 'tool_call_status', JSON_VALUE(value), NULL) AS status,
-      IF(field = 'tool_call_status', LAG(JSON_VALUE(value)) OVER slot, NULL) AS earlier_status,
+      status,
+      earlier_status,
+      NOT is_rewind AND status IS NOT NULL AND status IS DISTINCT FROM earlier_status AS is_move,
+      LAG(is_rewind AND status IS DISTINCT FROM earlier_status) OVER slot AS is_after_rewind,
       ROW_NUMBER() OVER (PARTITION BY created_at, session_id, call_id ORDER BY version, event_id, field) AS place
     FROM event_rows
     WHERE field != 'lineage'
@@ -99,13 +109,14 @@ WITH
       is_current,
       is_copy,
       status,
-      earlier_status,
+      is_move,
       place,
       ROW_NUMBER() OVER last_first AS from_last,
-      COUNTIF(status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed')) OVER slot AS retry_count,
-      -- A removed status ends what was before it, so that it counts as the beginning of an attempt too.
       COUNTIF(
-        status IS NULL OR (status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed'))
+        is_move AND earlier_status IS NOT NULL AND (is_after_rewind OR earlier_status IN ('completed', 'failed'))
+      ) OVER slot AS retry_count,
+      COUNTIF(
+        is_move AND (is_after_rewind OR earlier_status IS NULL OR earlier_status IN ('completed', 'failed'))
       ) OVER slot AS attempt
     FROM writes
     WINDOW
@@ -133,7 +144,7 @@ WITH
       place,
       from_last,
       retry_count,
-      status IS DISTINCT FROM earlier_status AS is_move,
+      is_move,
       attempt = MAX(attempt) OVER (PARTITION BY created_at, session_id, field, call_id) AS is_last_attempt
     FROM attempts
   ),
@@ -191,8 +202,11 @@ WITH
       planned_at,
       updated_at,
       -- Of a call that is only pending, nobody knows when it will start.
-      COALESCE(running_at, IF(finished_at IS NULL, NULL, pending_at)) AS started_at,
-      finished_at,
+      COALESCE(
+        running_at, IF(finished_at IS NULL OR last_status IN ('pending', 'running'), NULL, pending_at)
+      ) AS started_at,
+      -- A rewind may have made a finished call pending or running again.
+      IF(last_status IN ('pending', 'running'), NULL, finished_at) AS finished_at,
       retry_count,
       failure_count
     FROM calls

@@ -74,6 +74,19 @@ def test_a_conversation_is_told_in_turns_and_a_fork_tells_nothing_twice(rows):
 
 
 @pytest.mark.duckdb
+def test_a_rewind_tells_nothing_and_takes_nothing_back(tmp_path: Path):
+    clock = SetClock()
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", relay="off", clock=clock, ids=CountedIds()) as ledger:
+        record(ledger, clock)
+        statement = "SELECT * FROM agent_events ORDER BY session_id, timestamp, event_id"
+        before = ledger.sql(statement).rows
+        clock.now += timedelta(hours=1)
+        for version in (4, 1):  # to the failed call, and to before it was planned
+            ledger.rewind("s1", version)
+            assert ledger.sql(statement).rows == before
+
+
+@pytest.mark.duckdb
 def test_rows_say_what_was_said_what_failed_and_how_long_it_took(rows):
     def one(event_type: str) -> dict[str, Any]:
         return next(row for row in rows if row["event_type"] == event_type)

@@ -210,6 +210,12 @@ def test_a_day_of_open_sessions_has_no_success_ratio():
     assert [row["value"] for row in values(picture)] == [1]
 
 
+def test_a_completed_session_of_which_success_is_unknown_is_in_no_success_ratio():
+    unknown = {**SESSION, "is_success": None}
+    picture = drawn("session_outcomes", SESSION, unknown)
+    assert picture.rows == [(FIRST, 2, 2, 0, 0, 0, 1, 1.0)]
+
+
 def test_weeks_without_users_who_came_back_are_zero_and_later_weeks_are_not_drawn():
     row = {"user_count": 4, "active_user_count": 4, "session_count": 4, "retention_ratio": 1.0, "week_number": 0}
     weeks = [date(2026, 3, 2), date(2026, 3, 9)]

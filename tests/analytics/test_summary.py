@@ -49,11 +49,11 @@ def check(target: Target, found: list[h.History]) -> None:
 
 
 def check_totals(totals: Totals, sessions: Rows, items: Rows) -> None:
-    ended = [row for row in sessions if row["outcome"] != "open"]
+    ended = [row["is_success"] for row in sessions if row["is_success"] is not None]
     assert totals.session_count == len(sessions)
     for outcome in ("completed", "failed", "abandoned", "open"):
         assert getattr(totals, f"{outcome}_count") == sum(row["outcome"] == outcome for row in sessions)
-    assert totals.success_ratio == (sum(row["is_success"] for row in ended) / len(ended) if ended else None)
+    assert totals.success_ratio == (sum(ended) / len(ended) if ended else None)
     assert totals.active_session_count == len({row["session_id"] for row in items})
     assert totals.user_count == len({row["user_id"] for row in items})
     assert totals.error_count == sum(row["is_error"] for row in items)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ledger import InvalidInput, SessionLedger
+from support.bigquery_stores import Datasets, environment
 from support.consoles import blocks_of, environment_in
+
+if TYPE_CHECKING:
+    from support.emulator import Emulator
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql-recipes.md"
 pytestmark = pytest.mark.duckdb
@@ -62,6 +68,32 @@ def test_the_programs_of_the_page_on_analytics_print_what_they_say(folder: Path,
     )
     said = [line.partition("# ")[2] for line in program.splitlines() if "# " in line]
     assert done.stdout.splitlines() == [*said[:-1], *said[-1].split(", ")]
+
+
+def test_a_fork_and_a_rewind_change_neither_what_was_spent_nor_how_tools_failed(folder: Path, tmp_path: Path) -> None:
+    counting = {"FROM scores", "FROM queries", "item_type = 'tool_call'", "item_type = 'model_call'"}
+    statements = [text for kind, text in blocks_of(PAGE) if kind == "sql" and any(each in text for each in counting)]
+    assert len(statements) == len(counting)
+    shutil.copy(folder / "recipes.db", tmp_path / "l.db")
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
+        before = [ledger.sql(statement).rows for statement in statements]
+        fork = ledger.fork_session("s2")
+        assert [ledger.sql(statement).rows for statement in statements] == before
+        ledger.rewind("s1", to_version=3)
+        ledger.rewind(fork, to_version=1)
+        spent = [statement for statement in statements if "session_items" in statement]
+        assert [ledger.sql(each).rows for each in spent] == [
+            rows for statement, rows in zip(statements, before, strict=True) if statement in spent
+        ]
+
+
+def test_the_statements_of_the_pages_run_on_bigquery(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(emulator).items():
+        monkeypatch.setenv(name, value)
+    pages = (PAGE, PAGE.with_name("analytics.md"))
+    statements = [text for page in pages for kind, text in blocks_of(page) if kind == "sql"]
+    with Datasets(emulator, "recipes").emptied("main") as place, SessionLedger.open(place.url) as ledger:
+        assert [ledger.sql(statement).rows for statement in statements] == [[]] * 12
 
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM attributes", "SELECT * FROM tag", "SELECT tags FROM sessions"])

@@ -48,7 +48,7 @@ FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
 OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]], Prices], list[dict[str, Any]]]] = {
     "outcomes": lambda found, prices: counts.outcomes(found, SPAN, NOW, prices),
     "attribute_distribution": lambda found, _: counts.attribute_distribution(found, SPAN),
-    "cohorts": lambda found, _: counts.cohorts(found, SPAN),
+    "cohorts": lambda found, _: counts.cohorts(found, SPAN, NOW),
 }
 
 
@@ -76,6 +76,14 @@ def parsed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [tuple(of(value) for value in row) for row in rows]
 
 
+#: Each current item of the views that have one kind of items, with what they say of copies.
+CURRENT = {"message": "messages", "model_call": "model_calls", "query": "queries", "score": "scores"}
+ONE_KIND = " UNION ALL ".join(
+    f"SELECT session_id, '{kind}', {kind.removeprefix('model_')}_id, is_copy FROM `${{project}}.${{dataset}}.{view}`"
+    for kind, view in CURRENT.items()
+)
+
+
 def costs_of_calls(item: h.History, prices: Prices) -> list[dict[str, Any]]:
     """What the calls that a session has now cost, each on the day on which it occurred."""
     times = {(event.version, event.event_id): event.occurred_at for event in item.events}
@@ -95,6 +103,9 @@ def check(target: Target, warehouse: Warehouse, found: list[h.History], prices: 
         rows = [tuple(row[column] for column in answer.columns) for row in expected(found, prices)]
         assert comparable(parsed(answer.rows)) == comparable(parsed(rows)), view
     items = VIEWS["session_items"](found, prices)
+    current = [row for row in items if row["is_current"] and row["item_type"] in CURRENT]
+    copies = [(row["session_id"], row["item_type"], row["item_id"], row["is_copy"]) for row in current]
+    assert comparable(target.query(ONE_KIND).rows) == comparable(copies)
     for function, counted in FUNCTIONS.items():
         call = f"`${{project}}.${{dataset}}.{function}`(@first, @next, @back)"
         answer = target.query(f"SELECT * FROM {call}", ARGUMENTS)

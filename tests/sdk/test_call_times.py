@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from ledger import Change, SessionLedger, SessionNotFound
 from ledger.testing import START, CountedIds, SetClock
 from support.shell import Shell
+
+DAYS = {"day": START - timedelta(days=1), "next": START + timedelta(days=1)}
 
 
 @pytest.fixture
@@ -68,6 +72,63 @@ def test_a_call_that_was_withdrawn_and_planned_again_begins_anew(ledger, clock):
     (call,) = ledger.get_tool_calls(sid)
     assert (call.times.started_at, call.times.finished_at) == (None, START + seconds(5))
     assert ledger.require_session(sid).calls[0].times is None
+
+
+def told(ledger, sid, call="a"):
+    """The times of a call, which Python, the warehouse's views and the file's view agree on."""
+    times = {each.call_id: each.times for each in ledger.get_tool_calls(sid)}[call]
+    ledger.warehouse.sync()
+    columns = "started_at, finished_at, latency_ms, retry_count, failure_count"
+    expected = [(times.started_at, times.finished_at, times.latency_ms, times.retry_count, times.failure_count)]
+    for view in ("tool_calls", "tool_call_history"):
+        assert ledger.sql(f"SELECT {columns} FROM {view} WHERE call_id = @id", {"id": call}).rows == expected
+    with closing(sqlite3.connect(ledger.store.path)) as connection:
+        counted = "SELECT latency_ms, retry_count, failure_count FROM tool_calls WHERE call_id = ?"
+        assert connection.execute(counted, (call,)).fetchall() == [expected[0][2:]]
+    return times
+
+
+def test_a_rewind_is_no_attempt_no_failure_and_no_end(ledger, clock):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": ["a"]})
+    versions = {}
+    for status, after in (("running", 1), ("failed", 3), ("running", 10), ("completed", 14)):
+        clock.now = START + seconds(after)
+        versions[status] = ledger.update_tool_call_status(sid, "a", status).version
+    clock.now = START + seconds(3600)
+    ledger.rewind(sid, versions["failed"])
+    failed = told(ledger, sid)
+    assert (failed.latency_ms, failed.retry_count, failed.failure_count) == (4000.0, 1, 1)
+    ledger.rewind(sid, 1)
+    pending = told(ledger, sid)
+    assert (pending.finished_at, pending.latency_ms, pending.retry_count, pending.failure_count) == (None, None, 1, 1)
+    for status, after in (("running", 3700), ("completed", 3701)):
+        clock.now = START + seconds(after)
+        ledger.update_tool_call_status(sid, "a", status)
+    again = told(ledger, sid)
+    assert (again.latency_ms, again.retry_count, again.failure_count) == (1000.0, 2, 1)
+
+
+def test_a_call_that_failed_and_was_completed_without_running_again_was_tried_twice(ledger, clock):
+    sid = ledger.create_session("ada", "q", fields={"tool_calls": ["a"]})
+    for status, after in (("running", 1), ("failed", 3), ("completed", 60)):
+        clock.now = START + seconds(after)
+        ledger.update_tool_call_status(sid, "a", status)
+    times = told(ledger, sid)
+    assert (times.started_at, times.finished_at) == (None, START + seconds(60))
+    assert (times.latency_ms, times.retry_count, times.failure_count) == (None, 1, 1)
+
+
+def test_a_call_that_was_withdrawn_or_taken_back_keeps_its_times_in_the_history_of_calls(ledger, clock):
+    sid = ledger.create_session("ada", "q")
+    for call in ("a", "b"):
+        ledger.update_tool_call_status(sid, call, "running", occurred_at=START)
+        ledger.update_tool_call_status(sid, call, "completed", occurred_at=START + seconds(2))
+    ledger.update_session(sid, {"tool_call": {"a": None}})
+    ledger.rewind(sid, 1)
+    ledger.warehouse.sync()
+    rows = ledger.sql("SELECT call_id, is_current, last_status, finished_at, latency_ms FROM tool_call_history").rows
+    assert sorted(rows) == [(call, False, "completed", START + seconds(2), 2000.0) for call in ("a", "b")]
+    assert ledger.sql("SELECT latency_max_ms FROM tool_usage(@day, @next, 1)", DAYS).rows == [(2000.0,)] * 2
 
 
 def test_the_calls_of_no_session_are_an_error(ledger):

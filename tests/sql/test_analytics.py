@@ -58,6 +58,14 @@ def test_a_range_without_sessions_or_without_an_end_has_no_rows(ledger, name):
     assert rows(ledger, name) != []
     assert rows(ledger, name, first=MARCH["next"], next=MARCH["next"] + timedelta(days=3)) == []
     assert rows(ledger, name, next=None) == []
+    arguments = ["@first", "@next", *(["@back"] if name in OF_ACTIVITY else [])]
+    given = {"first": MARCH["first"], "next": MARCH["next"], "back": 8}
+    for argument in arguments:
+        none = [each if each != argument else "NULL" for each in arguments]
+        others = {each[1:]: given[each[1:]] for each in arguments if each != argument}
+        assert ledger.sql(f"SELECT * FROM {name}({', '.join(none)})", others).rows == []
+        nothing = {**others, argument[1:]: None}
+        assert ledger.sql(f"SELECT * FROM {name}({', '.join(arguments)})", nothing).rows == []
 
 
 def test_what_a_fork_copies_is_counted_once_and_what_a_rewind_takes_back_was_spent_all_the_same(ledger, clock):
@@ -103,6 +111,26 @@ def test_an_outcome_stays_when_the_session_is_archived_and_a_reward_decides_on_s
     assert (task["success_count"], task["success_ratio"], task["reward_average"]) == (1, 0.25, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("reward", "number", "is_success"),
+    [
+        *((True, 1.0, True), (False, 0.0, False), (2, 2.0, True), (0.2, 0.2, False)),
+        *(("good", None, None), ("false", None, None), ("2", None, None), ([1], None, None)),
+    ],
+)
+def test_a_reward_is_a_number_or_a_boolean_and_anything_else_leaves_success_unknown(ledger, reward, number, is_success):
+    sid = ledger.create_session("ada", fields={"attribute": {"task": "t", "reward": reward}})
+    ledger.add_score(sid, "reward", reward if reward != [1] else "text")
+    ledger.complete_session(sid)
+    (found,) = rows(ledger, "session_metrics")
+    assert (found["reward"], found["is_success"]) == (number, is_success)
+    (task,) = [row for row in rows(ledger, "outcomes") if row["name"] == "task"]
+    ratio = None if is_success is None else float(is_success)
+    assert (task["success_ratio"], task["reward_average"], task["unknown_count"]) == (ratio, number, ratio is None)
+    assert rows(ledger, "scores", "score") == [{"score": number}]
+    assert rows(ledger, "session_items", "score") == [{"score": number}]
+
+
 def test_a_session_that_somebody_works_in_is_open(tmp_path):
     with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", relay="off") as ledger:
         ledger.create_session("ada", "q")
@@ -143,10 +171,29 @@ def test_assets_attributes_and_cohorts_are_counted_by_session_and_user(ledger, c
     assert topics["x"]["session_ratio"] == pytest.approx(2 / 3)
     cohorts = sorted(tuple(row.values()) for row in rows(ledger, "cohorts"))
     assert cohorts == [
-        (date(2026, 3, 2), 0, 1, 1, 1, 1.0),
-        (date(2026, 3, 2), 2, 1, 1, 1, 1.0),
-        (date(2026, 3, 9), 0, 1, 1, 1, 1.0),
+        *((date(2026, 3, 2), week, 1, week in (0, 2), week in (0, 2), float(week in (0, 2))) for week in range(5)),
+        *((date(2026, 3, 9), week, 1, week == 0, week == 0, float(week == 0)) for week in range(4)),
     ]
+
+
+def test_the_number_1_and_the_text_1_are_one_value_of_an_attribute(ledger):
+    for value in (1, "1", True, "true"):
+        ledger.create_session("ada", fields={"attribute": {"n": value}})
+    found = sorted(tuple(row.values()) for row in rows(ledger, "attribute_distribution"))
+    assert found == [("n", "1", 2, 1, 0.5), ("n", "true", 2, 1, 0.5)]
+    assert sorted((row["value"], row["session_count"]) for row in rows(ledger, "outcomes")) == [("1", 2), ("true", 2)]
+
+
+def test_a_week_that_has_not_begun_is_no_week_in_which_nobody_came_back(tmp_path):
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", relay="off") as ledger:
+        ledger.create_session("ada", "q")
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        weeks = ledger.sql(
+            "SELECT week_number, retention_ratio FROM cohorts(@first, @next)",
+            {"first": today - timedelta(days=1), "next": today + timedelta(days=60)},
+        )
+        assert weeks.rows[0] == (0, 1.0)
+        assert len(weeks) <= 2  # two if midnight was in between
 
 
 def test_storage_grows_by_the_rows_of_each_day(ledger, clock):
@@ -157,6 +204,13 @@ def test_storage_grows_by_the_rows_of_each_day(ledger, clock):
     assert (first["day"], second["day"]) == (START.date(), START.date() + timedelta(days=1))
     assert (second["row_count"], second["event_count"], second["character_count"]) == (2, 1, len('"five5""t"'))
     assert second["total_row_count"] == first["row_count"] + 2
+
+
+def test_events_of_two_sessions_with_one_idempotency_key_are_two_events(ledger):
+    for sid in ("s1", "s2"):
+        ledger.create_session("ada", session_id=sid, event_id="turn-0")
+        ledger.update_session(sid, {"summary": "s", "title": "t"}, event_id="turn-1")
+    assert rows(ledger, "storage_growth", "event_count, session_count") == [{"event_count": 4, "session_count": 2}]
 
 
 def test_what_happens_in_a_session_that_began_before_the_days_to_look_back_is_left_out(ask):

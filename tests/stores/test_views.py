@@ -105,6 +105,9 @@ def fill(ledger: SessionLedger) -> None:
     ledger.grant_access("shared", "ada", "write")
     ledger.for_user("ada").add_message("shared", "user", "from a guest")
     ledger.fork_session("full", new_session_id="fork")
+    ledger.add_message("fork", "user", "of the fork")
+    ledger.record_model_call("fork", "m", call_id="of the fork")
+    ledger.update_session("fork", {"model_call": {"a": {"model": "replaced"}}})
     ledger.delete_session("empty")
     ledger.complete_session("fork")
 

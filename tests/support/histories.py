@@ -31,6 +31,7 @@ REMOVED = object()
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 _numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False, width=32)
 _scalars = st.none() | st.booleans() | _numbers | _text
+_text_or_number = st.booleans() | st.sampled_from(["good", "0.2", "true"])
 _json = st.recursive(
     _scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_text, inner, max_size=2), max_leaves=4
 )
@@ -66,9 +67,9 @@ def _values(field: str) -> st.SearchStrategy[Any]:
         parts = {"cache_hit": st.none() | st.booleans(), "execution_time_ms": st.none() | st.floats(-9, 1e6, width=32)}
         return st.fixed_dictionaries({"query_type": _text}, optional=parts)
     if field == "attribute":
-        return _text | st.booleans() | st.integers(-2, 2)
+        return _text | st.booleans() | st.integers(-2, 2) | st.sampled_from(["0.2", "1", "true", [1], {"a": None}])
     if field == "score":
-        return st.fixed_dictionaries({"name": _text, "value": st.booleans() | st.floats(-9, 9, width=32)})
+        return st.fixed_dictionaries({"name": _text, "value": _text_or_number | st.floats(-9, 9, width=32)})
     if field == "error":
         return st.fixed_dictionaries({"type": _text, "message": _text})
     if field == "lineage":
@@ -155,7 +156,7 @@ def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8, items: bool =
 
     With ``items``, what they hold is what the views for dashboards count.
     """
-    types = ["x.happened", "session.copied"] if items else ["x.happened"]
+    types = ["x.happened", "session.rewound", *(["session.copied"] if items else [])]
     result = []
     for number in range(sessions):
         session_id = f"s{number}-é'"

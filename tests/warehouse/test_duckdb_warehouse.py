@@ -153,6 +153,16 @@ def test_a_file_held_by_another_process_is_unavailable_until_it_lets_go(tmp_path
         assert DuckDBWarehouse(path, retry_timeout=60, pause=let_go).query("SELECT 1 AS one").rows == [(1,)]
 
 
+def test_a_file_that_other_code_of_this_process_holds_open_is_said_to_be_held_by_it(tmp_path):
+    path = OnDuckDB(tmp_path).path
+    with (
+        duckdb.connect(str(path), read_only=True),
+        pytest.raises(StoreUnavailable, match="open in this process by other code"),
+        DuckDBWarehouse(path, retry_timeout=0).writing(),
+    ):
+        pass
+
+
 def test_whoever_reads_a_file_that_this_process_is_writing_need_not_wait(tmp_path):
     path = tmp_path / "ledger.duckdb"
     with DuckDBWarehouse(path).writing() as connection:

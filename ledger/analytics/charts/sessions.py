@@ -57,6 +57,7 @@ def session_outcomes(rows: list[Row], days: Days) -> Drawn:
         of_day = by_day.setdefault(row["day"], Counter())
         of_day[str(row["outcome"])] += 1
         of_day["success"] += row["is_success"] is True
+        of_day["unknown"] += row["is_success"] is None and row["outcome"] != "open"
     columns = ("day", "sessions", *OUTCOMES, "succeeded", "success ratio")
     table = [
         (day, sum(of[each] for each in OUTCOMES), *(of[each] for each in OUTCOMES), of["success"], _success(of))
@@ -79,8 +80,8 @@ def session_outcomes(rows: list[Row], days: Days) -> Drawn:
 
 
 def _success(of: Counter[str]) -> float | None:
-    """Return the successes per session that is not open."""
-    return ratio(of["success"], of["completed"] + of["failed"] + of["abandoned"])
+    """Return the successes per session that is not open, and of which it is known."""
+    return ratio(of["success"], of["completed"] + of["failed"] + of["abandoned"] - of["unknown"])
 
 
 def session_durations(rows: list[Row], days: Days) -> Drawn:
@@ -149,6 +150,7 @@ def outcomes(rows: list[Row], days: Days) -> Drawn:
             of = sums.setdefault(rank.labels[row["value"]], Counter())
             of.update({outcome: int(number(row[f"{outcome}_count"])) for outcome in OUTCOMES})
             of["success"] += int(number(row["success_count"]))
+            of["unknown"] += int(number(row["unknown_count"]))
         parts = [
             {"name": shown, "series": outcome, "value": of[outcome]}
             for shown, of in sums.items()

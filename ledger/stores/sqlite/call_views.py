@@ -8,7 +8,7 @@ _WRITTEN = "CASE WHEN field = 'tool_call_status' THEN json_extract(value, '$') E
 _REGISTER = "PARTITION BY session_id, field, key"
 _CALL = "PARTITION BY session_id, key"
 _IN_ORDER = f"{_REGISTER} ORDER BY version, event_id"
-_IS_RETRY = "status IN ('pending', 'running') AND earlier_status IN ('completed', 'failed')"
+_IS_RETRY = "is_move AND earlier_status IS NOT NULL AND (is_after_rewind OR earlier_status IN ('completed', 'failed'))"
 
 
 def _current(field: str, column: str) -> str:
@@ -18,11 +18,13 @@ def _current(field: str, column: str) -> str:
 
 def _moved(statuses: str) -> str:
     """Return an expression for the time in a row that moved a call, in its last attempt, to one of these statuses."""
-    is_move = f"field = 'tool_call_status' AND attempt = last_attempt AND status IN ({statuses})"
-    return f"CASE WHEN {is_move} AND status IS NOT earlier_status THEN occurred_at END"
+    return f"CASE WHEN is_move AND attempt = last_attempt AND status IN ({statuses}) THEN occurred_at END"
 
 
-_FINISHED = "MAX({}) OVER ({})".format(_moved("'completed', 'failed'"), _CALL)
+#: NULL if a rewind made the call pending or running again.
+_FINISHED = "MAX(CASE WHEN COALESCE(last_status, '') NOT IN ('pending', 'running') THEN {} END) OVER ({})".format(
+    _moved("'completed', 'failed'"), _CALL
+)
 # Windows throughout: SQLite hands a condition on session_id down to the log through windows, neither through a GROUP BY
 # above windows nor through a join, nor through windows of two partitions in one SELECT.
 TOOL_CALLS = f"""
@@ -69,27 +71,40 @@ FROM (
     ) AS started_at,
     {_FINISHED} AS finished_at,
     MAX(CASE WHEN field = 'tool_call_status' THEN retry_count ELSE 0 END) OVER ({_CALL}) AS retry_count,
-    SUM(COALESCE(status = 'failed' AND status IS NOT earlier_status, 0)) OVER ({_CALL}) AS failure_count,
+    SUM(is_move AND status = 'failed') OVER ({_CALL}) AS failure_count,
     is_copy  -- of the first write
   FROM (
-    SELECT attempts.*, MAX(attempt) OVER ({_REGISTER}) AS last_attempt FROM (
+    SELECT
+      attempts.*,
+      MAX(attempt) OVER ({_REGISTER}) AS last_attempt,
+      FIRST_VALUE(status) OVER ({_REGISTER} ORDER BY removed, version DESC, event_id DESC) AS last_status
+    FROM (
       SELECT
         writes.*,
-        SUM(COALESCE({_IS_RETRY}, 0)) OVER ({_IN_ORDER}) AS retry_count,
-        SUM(status IS NULL OR COALESCE({_IS_RETRY}, 0)) OVER ({_IN_ORDER}) AS attempt
+        SUM({_IS_RETRY}) OVER ({_IN_ORDER}) AS retry_count,
+        SUM(is_move AND earlier_status IS NULL OR {_IS_RETRY}) OVER ({_IN_ORDER}) AS attempt
       FROM (
         SELECT
-          session_id, field, key, value, version, event_id, user_id, created_at, occurred_at, recorded_at, is_copy,
-          NOT removed AND LEAD(version) OVER ({_IN_ORDER}) IS NULL AS is_current,
-          {_WRITTEN} AS status,
-          LAG({_WRITTEN}) OVER ({_IN_ORDER}) AS earlier_status
+          statuses.*,
+          NOT is_rewind AND status IS NOT NULL AND status IS NOT earlier_status AS is_move,
+          COALESCE(LAG(is_rewind AND status IS NOT earlier_status) OVER ({_IN_ORDER}), 0) AS is_after_rewind
         FROM (
           SELECT
-            *,
-            event_type = 'session.copied' OR MAX(field = 'lineage') OVER (PARTITION BY session_id, event_id) AS is_copy
-          FROM session_events
-          WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result', 'lineage')
-        )
+            session_id, field, key, value, removed, version, event_id, user_id, created_at, occurred_at, recorded_at,
+            is_copy,
+            event_type IN ('session.rewinding', 'session.rewound') AS is_rewind,
+            NOT removed AND LEAD(version) OVER ({_IN_ORDER}) IS NULL AS is_current,
+            {_WRITTEN} AS status,
+            LAG({_WRITTEN}) OVER ({_IN_ORDER}) AS earlier_status
+          FROM (
+            SELECT
+              *,
+              event_type = 'session.copied' OR MAX(field = 'lineage') OVER (PARTITION BY session_id, event_id)
+                AS is_copy
+            FROM session_events
+            WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result', 'lineage')
+          )
+        ) AS statuses
       ) AS writes
     ) AS attempts
   )
@@ -140,6 +155,7 @@ SELECT
   error_type,
   error_message,
   message_id,
+  is_copy,
   substr({instant("recorded_at")}, 1, 10) AS day,
   version,
   actor,
@@ -153,7 +169,7 @@ FROM (
     CASE WHEN recorded_cost_usd IS NULL THEN {_ESTIMATE} END AS estimated_cost_usd
   FROM (
     SELECT
-      session_id, call_id, position, version, actor, occurred_at, recorded_at, user_id, created_at,
+      session_id, call_id, position, version, actor, occurred_at, recorded_at, user_id, created_at, is_copy,
       {text("model")} AS model,
       {text("provider")} AS provider,
       {text("operation")} AS operation,

@@ -410,8 +410,14 @@ CREATE TABLE model_prices (
     ),
 )
 
+# Which messages and model calls a fork copied, and times of tool calls that do not count what a rewind wrote.
+COPIES_AND_REWINDS = Migration(
+    "020_copies_and_rewinds",
+    views.creating({name: views.VIEWS[name] for name in ("tool_calls", "messages", "model_calls")}),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
     *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY, TIMES_AND_MODEL_CALLS),
-    *(ARCHIVED_IN, MODEL_PRICES),
+    *(ARCHIVED_IN, MODEL_PRICES, COPIES_AND_REWINDS),
 )

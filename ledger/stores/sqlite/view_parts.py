@@ -26,8 +26,27 @@ def text(name: str) -> str:
     )
 
 
+#: Whether the session of ``slots`` is a fork: of others, the log need not be read.
+_IS_FORK = "EXISTS (SELECT 1 FROM session_state WHERE session_id = slots.session_id AND field = 'lineage')"
+#: Whether a fork recorded the first value of the register of ``slots``.
+_FIRST_WRITE = """(
+      SELECT first.event_type = 'session.copied' OR EXISTS (
+        SELECT 1 FROM session_events AS lineage
+        WHERE lineage.session_id = first.session_id AND lineage.version = first.version
+          AND lineage.event_id = first.event_id AND lineage.field = 'lineage'
+      )
+      FROM session_events AS first
+      WHERE first.session_id = slots.session_id AND first.field = '{field}' AND first.key = slots.key
+        AND NOT first.removed
+      ORDER BY first.version, first.event_id
+      LIMIT 1
+    )"""
+
+
 def items(field: str, key: str, value: str) -> str:
     """Return a SELECT of the current values of an ordered field, each with its event's actor, times and owner.
+
+    ``is_copy`` is 1 if a fork copied the value from another session.
 
     Args:
         field: The field.
@@ -44,7 +63,8 @@ def items(field: str, key: str, value: str) -> str:
     events.occurred_at,
     events.recorded_at,
     events.user_id,
-    events.created_at
+    events.created_at,
+    CASE WHEN {_IS_FORK} THEN {_FIRST_WRITE.format(field=field)} ELSE 0 END AS is_copy
   FROM session_state AS slots
   JOIN session_events AS events ON events.seq = slots.event_seq
   WHERE slots.field = '{field}'"""  # noqa: S608 - names of the views only

@@ -111,6 +111,7 @@ SELECT
   {part("error")} AS error,
   {part("metadata")} AS metadata,
   {part("payload")} AS payload,
+  is_copy,
   substr({instant("recorded_at")}, 1, 10) AS day,
   version,
   actor,

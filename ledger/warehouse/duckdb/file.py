@@ -307,6 +307,11 @@ class DuckDBFile:
                     raise _cannot_open(error, self._path) from error
                 locked_since = locked_since or time.monotonic()
                 if time.monotonic() - locked_since >= retry_timeout:
+                    if isinstance(error, duckdb.ConnectionException):
+                        raise StoreUnavailable(
+                            f"{self._path} is open in this process by other code, which reads or writes it in another "
+                            "way; close that connection of DuckDB and try again."
+                        ) from error
                     raise StoreUnavailable(
                         f"{self._path} is in use by another process; try again when that process has closed it."
                     ) from error

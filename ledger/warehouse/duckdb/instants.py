@@ -154,7 +154,10 @@ def _take(call: exp.Expr, *arguments: exp.Expr | None) -> None:
 
 
 def _table_arguments(tree: exp.Expr) -> None:
-    """Cast the texts among the arguments of the ledger's table functions that are TIMESTAMPs."""
+    """Cast the texts and NULLs among the arguments of the ledger's table functions that are TIMESTAMPs.
+
+    A NULL has the type of the parameter in GoogleSQL; DuckDB subtracts no interval from one without a type.
+    """
     parameters = {item.name: item.parameters for item in schema() if item.kind == "function"}
     for table in tree.find_all(exp.Table):
         called = table.this
@@ -162,6 +165,8 @@ def _table_arguments(tree: exp.Expr) -> None:
             for parameter, argument in zip(parameters.get(called.name.lower(), ()), called.expressions, strict=False):
                 if parameter.type == "TIMESTAMP":
                     _take(called, argument)
+                    if isinstance(argument, exp.Null):
+                        argument.replace(_instant(argument))
 
 
 def _groups(tree: exp.Expr) -> Iterator[tuple[list[exp.Expr], bool]]:

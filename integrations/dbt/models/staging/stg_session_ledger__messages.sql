@@ -12,6 +12,7 @@ SELECT
   error,
   metadata,
   payload,
+  is_copy,
   day,
   version,
   actor,

@@ -18,6 +18,7 @@ SELECT
   error_type,
   error_message,
   message_id,
+  is_copy,
   day,
   version,
   actor,

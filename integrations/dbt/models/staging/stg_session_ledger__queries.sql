@@ -8,6 +8,7 @@ SELECT
   result_summary,
   is_cache_hit,
   execution_time_ms,
+  is_copy,
   day,
   version,
   actor,

@@ -8,6 +8,7 @@ SELECT
   value,
   source,
   comment,
+  is_copy,
   day,
   version,
   actor,
