@@ -12,7 +12,7 @@ from typing import Any
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.prices import ModelPrice
-from ledger.testing.activity import TOKENS, costs, in_order, metrics, text_of, total
+from ledger.testing.activity import TOKENS, costs, in_order, items, metrics, text_of, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,55 @@ def cohorts(histories: Iterable[Sequence[RecordedEvent]], span: Span, now: datet
             counts = {"user_count": size, "active_user_count": active, "session_count": len(users)}
             group = {"cohort_week": week, "week_number": number}
             found.append(group | counts | {"retention_ratio": active / size})
+    return found
+
+
+def top_assets(histories: Iterable[Sequence[RecordedEvent]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``top_assets`` for the events of each session."""
+    rows = []
+    for events in histories:
+        if not span.creates(events[0].created_at):
+            continue
+        state = fold(in_order(events))
+        recorded = {event.position: event.recorded_at for event in events}
+        for row in items(events):
+            if row["item_type"] != "tool_call" or not row["is_current"] or row["is_copy"]:
+                continue
+            planned = state.get(("tool_call", row["item_id"])) or state["tool_call_status", row["item_id"]]
+            at = {"planned_at": recorded[planned.version, planned.event_id]}
+            rows += [{**row, **at, "asset": asset} for asset in _assets(planned.value)]
+    found = []
+    for group, of_group in _grouped(rows, ("asset",)):
+        statuses = Counter(row["status"] for row in of_group)
+        counts = {f"{status}_count": statuses[status] for status in ("completed", "failed")}
+        last = {"last_planned_at": max(row["planned_at"] for row in of_group)}
+        found.append(group | _owners(of_group) | counts | last | {"call_count": len(of_group)})
+    return found
+
+
+def _assets(definition: Any) -> set[str]:
+    """Return the tables that the definition of a call names, as text or by their name."""
+    tables = definition.get("tables") if isinstance(definition, dict) else None
+    named = [table.get("name") if isinstance(table, dict) else table for table in tables or []]
+    return {text for value in named if (text := text_of(value)) is not None}
+
+
+def storage_growth(histories: Iterable[Sequence[RecordedEvent]], span: Span) -> list[dict[str, Any]]:
+    """Return the rows of ``storage_growth``, without its characters, for the recorded events of each session."""
+    rows = [
+        {"day": event.recorded_at.date(), "session_id": event.session_id, "event_id": event.event_id}
+        for events in histories
+        for event in events
+        if span.reads({"created_at": event.created_at, "recorded_at": event.recorded_at, "is_copy": False})
+        for _ in event.changes
+    ]
+    found, sum_of_rows = [], 0
+    for group, of_group in sorted(_grouped(rows, ("day",)), key=lambda each: each[0]["day"]):
+        sum_of_rows += len(of_group)
+        events_of_day = {(row["session_id"], row["event_id"]) for row in of_group}
+        sessions = {row["session_id"] for row in of_group}
+        counts = {"event_count": len(events_of_day), "session_count": len(sessions)}
+        found.append(group | counts | {"row_count": len(of_group), "total_row_count": sum_of_rows})
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,8 @@ class Answer:
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     types: tuple[str, ...] = ()
-    bytes_processed: int | None = None
-    bytes_billed: int | None = None
+    bytes_processed: int | None = field(default=None, compare=False)
+    bytes_billed: int | None = field(default=None, compare=False)
 
     @property
     def cost_usd(self) -> float | None:

@@ -46,6 +46,7 @@ def test_exit_codes_are_stable() -> None:
         **dict.fromkeys(("StoreUnavailable", "LeaseHeld", "LeaseLost", "StreamEnded"), 21),
         "OutcomeUnknown": 22,
         **dict.fromkeys(("StoreRejected", "SessionArchived", "ArchiveLost", "RowsRefused"), 23),
+        "BudgetExceeded": 24,
     }
     assert not {USAGE, FILES, INTERRUPTED, PIPE_CLOSED} & set(EXIT_CODES.values())
 

@@ -33,7 +33,9 @@ SAMPLE = {
 }
 SEED = 12
 #: Functions with such a loop that hold nothing which their own frame does not release.
-HARMLESS_LOOPS = {"Source._fetched", "whole_path", "_batches", "damage", "SessionCheck._slots"}
+HARMLESS_LOOPS = {
+    *("Source._fetched", "whole_path", "whole_folder", "_batches", "damage", "SessionCheck._slots", "script_to_duckdb"),
+}
 LONG = "SELECT COUNT(*) FROM range(100000000) AS a, range(100000) AS b"
 
 

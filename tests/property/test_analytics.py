@@ -31,10 +31,15 @@ VIEWS: dict[str, Rows] = {
     "errors": lambda found, prices: [
         row for row in VIEWS["session_items"](found, prices) if row["is_current"] and row["is_error"]
     ],
+    "queries": lambda found, _: [row for item in found for row in current_of(item, "query")],
+    "scores": lambda found, _: [row for item in found for row in current_of(item, "score")],
     "model_calls": lambda found, prices: [row for item in found for row in costs_of_calls(item, prices)],
 }
 #: Columns that are compared, of a view that is compared with another model elsewhere.
-COMPARED = {"model_calls": "session_id, call_id, cost_usd, cost_source"}
+COMPARED = {
+    "model_calls": "session_id, call_id, cost_usd, cost_source",
+    "storage_growth": "day, row_count, event_count, session_count, total_row_count",
+}
 #: Some of the time in which events of the histories are recorded, which is up to a year around their creation.
 SPAN = counts.Span(datetime(2025, 9, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 5)
 DAYS: dict[str, Any] = {"first": SPAN.first_day, "next": SPAN.next_day}
@@ -48,6 +53,7 @@ FUNCTIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
 OF_CREATION: dict[str, Callable[[list[tuple[Any, ...]], Prices], list[dict[str, Any]]]] = {
     "outcomes": lambda found, prices: counts.outcomes(found, SPAN, NOW, prices),
     "attribute_distribution": lambda found, _: counts.attribute_distribution(found, SPAN),
+    "top_assets": lambda found, _: counts.top_assets(found, SPAN),
     "cohorts": lambda found, _: counts.cohorts(found, SPAN, NOW),
 }
 
@@ -95,6 +101,28 @@ def costs_of_calls(item: h.History, prices: Prices) -> list[dict[str, Any]]:
     ]
 
 
+def current_of(item: h.History, field: str) -> list[dict[str, Any]]:
+    """The queries or scores that a session has now."""
+    events = {event.position: event for event in item.events}
+    copies = {row["item_id"]: row["is_copy"] for row in activity.items(item.events) if row["item_type"] == field}
+    held = [(value, key) for (name, key), value in fold(item.events).items() if name == field]
+    rows = []
+    for position, (value, key) in enumerate(sorted(held, key=lambda each: (each[0].version, each[1])), 1):
+        event, parts = events[value.version, value.event_id], value.value or {}
+        row = {name: parts.get(name) for name in ("parameters", "result_summary", "value")}
+        row |= {name: activity.text_of(parts.get(name)) for name in ("query_type", "name", "source", "comment")}
+        took, score = parts.get("execution_time_ms"), parts.get("value")
+        rows.append(
+            row
+            | {f"{field}_id": key, "position": position, "version": value.version, "is_copy": copies[key]}
+            | {name: getattr(event, name) for name in ("session_id", "user_id", "actor", "created_at")}
+            | {"occurred_at": event.occurred_at, "recorded_at": event.recorded_at, "day": event.recorded_at.date()}
+            | {"is_cache_hit": parts.get("cache_hit"), "execution_time_ms": None if took is None else float(took)}
+            | {"score": float(score) if isinstance(score, bool | int | float) else None}
+        )
+    return rows
+
+
 def check(target: Target, warehouse: Warehouse, found: list[h.History], prices: Prices) -> None:
     target.load(h.shuffled(h.rows_of([event for item in found for event in item.events]), len(found)))
     send(warehouse, prices, NOW, replace=True)
@@ -111,6 +139,10 @@ def check(target: Target, warehouse: Warehouse, found: list[h.History], prices: 
         answer = target.query(f"SELECT * FROM {call}", ARGUMENTS)
         rows = [tuple(row[column] for column in answer.columns) for row in counted(items)]
         assert comparable(answer.rows) == comparable(rows), function
+    growth = "`${project}.${dataset}.storage_growth`(@first, @next, @back)"
+    answer = target.query(f"SELECT {COMPARED['storage_growth']} FROM {growth}", ARGUMENTS)
+    grown = counts.storage_growth([item.events for item in found], SPAN)
+    assert comparable(answer.rows) == comparable([tuple(row[column] for column in answer.columns) for row in grown])
     for function, told in OF_CREATION.items():
         answer = target.query(f"SELECT * FROM `${{project}}.${{dataset}}.{function}`(@first, @next)", DAYS)
         rows = [

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from ledger import CorruptEvent, LedgerError, SessionLedger
 from ledger.formats.events import export_lines, import_lines
+from ledger.model.prices import ModelPrice
 from ledger.testing import START
 from stores.test_verify import record
 from support.tampering import tamper
@@ -72,6 +73,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         import_lines(ledger.store, lines)
         for session_id in ("archived", "purged"):
             ledger.create_session("ada", "What else?", session_id=session_id)
+        ledger.import_model_prices([ModelPrice("small", date(2026, 1, 1), 0.5, 1.5)])
         ledger.seal()
         ledger.archive_session("archived")
         ledger.delete_session("purged")

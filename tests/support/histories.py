@@ -50,7 +50,9 @@ def _values(field: str) -> st.SearchStrategy[Any]:
     if field in ("constraints", "response_plan"):
         return st.dictionaries(_text, _json, max_size=2)
     if field == "tool_call":
-        return st.fixed_dictionaries({"name": _text}, optional={"description": _text, "message_id": _text, "x": _json})
+        tables = st.lists(_text | st.fixed_dictionaries({"name": _text | st.none()}) | st.none(), max_size=2)
+        optional = {"description": _text, "message_id": _text, "x": _json, "tables": tables}
+        return st.fixed_dictionaries({"name": _text}, optional=optional)
     if field == "tool_call_result":
         # No float by itself: of a failed call it is the message, and each engine writes floats in another form.
         return _json.filter(lambda value: not isinstance(value, float))

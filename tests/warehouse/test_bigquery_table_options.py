@@ -112,14 +112,14 @@ def test_the_statements_carry_every_option():
         name: [it for it in rest if it.startswith(f"ALTER TABLE `my-project.my_dataset.{name}`")] for name in TABLES
     }
     labels = "labels = [('env', 'test'), ('team', 'analytics')]"
-    for name in ("session_events", "session_heads"):
+    for name in ("session_events", "session_heads", "sessions_latest"):
         assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [
             "(require_partition_filter = FALSE);\n",
             f"(partition_expiration_days = 30, require_partition_filter = TRUE, kms_key_name = '{KEY}', {labels});\n",
         ]
-    for name in ("model_prices", "relay_leases", "seals", "session_index", "session_locks"):
+    for name in ("daily_rollup", "model_prices", "relay_leases", "seals", "session_index", "session_locks"):
         assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [f"(kms_key_name = '{KEY}', {labels});\n"]
-    assert sum(it.startswith("ALTER ") for it in rest) == 8
+    assert sum(it.startswith("ALTER ") for it in rest) == 12
 
 
 ALL_OPTIONS = TableOptions(

@@ -131,23 +131,26 @@ class Schedules:
         Raises:
             LedgerError: A change failed; those before it are made.
         """
+        with self._warehouse.clients.transfers() as client:
+            self._make(client, changes, location)
+
+    def _make(self, client: DataTransferServiceClient, changes: Sequence[ScheduleChange], location: str) -> None:
         from google.cloud.bigquery_datatransfer import TransferConfig
 
-        with self._warehouse.clients.transfers() as client:
-            for change in changes:
-                config = TransferConfig(name=change.config or "", params={"query": change.query})
-                if change.done == "created":
-                    config.display_name = self._marks.name(change.statement)
-                    config.data_source_id = _SOURCE
-                    config.schedule = change.schedule
-                    request: dict[str, Any] = {"parent": self._parent(location), "transfer_config": config}
-                    self._call("Creating", change, client.create_transfer_config, self._as_account(request))
-                elif change.done == "updated":
-                    paths = ["params", *(["service_account_name"] if self._service_account else [])]
-                    request = {"transfer_config": config, "update_mask": {"paths": paths}}
-                    self._call("Updating", change, client.update_transfer_config, self._as_account(request))
-                elif change.done == "removed":
-                    self._remove(client, change)
+        for change in changes:
+            config = TransferConfig(name=change.config or "", params={"query": change.query})
+            if change.done == "created":
+                config.display_name = self._marks.name(change.statement)
+                config.data_source_id = _SOURCE
+                config.schedule = change.schedule
+                request: dict[str, Any] = {"parent": self._parent(location), "transfer_config": config}
+                self._call("Creating", change, client.create_transfer_config, self._as_account(request))
+            elif change.done == "updated":
+                paths = ["params", *(["service_account_name"] if self._service_account else [])]
+                request = {"transfer_config": config, "update_mask": {"paths": paths}}
+                self._call("Updating", change, client.update_transfer_config, self._as_account(request))
+            elif change.done == "removed":
+                self._remove(client, change)
 
     def _remove(self, client: DataTransferServiceClient, change: ScheduleChange) -> None:
         try:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,11 +160,7 @@ class DuckDBWarehouse:
         values = {key: _to_duckdb(value) for key, value in parameters.items()}
         self.ensure_created()
         with self.writing() as connection:
-            for variable, step in steps:
-                used = set(re.findall(r"\$(\w+)", step))
-                rows = connection.execute(step, {key: value for key, value in values.items() if key in used}).rows
-                if variable is not None:
-                    values[variable] = rows[0][0]
+            _run_steps(connection, steps, values)
 
     def count_rows(self) -> int:
         """Return the number of rows of events in the file. Nothing is created or changed.
@@ -244,6 +240,15 @@ def _catalog_digest() -> str:
     """Return a text that changes with every change of the catalog or of ``_TRANSLATION_VERSION``."""
     text = "".join(item.source for item in catalog.objects())
     return f"{_TRANSLATION_VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _run_steps(connection: Connection, steps: Iterable[tuple[str | None, str]], values: dict[str, Any]) -> None:
+    """Run the statements of a script; a variable is added to the values when its SELECT has run."""
+    for variable, step in steps:
+        used = set(re.findall(r"\$(\w+)", step))
+        rows = connection.execute(step, {key: value for key, value in values.items() if key in used}).rows
+        if variable is not None:
+            values[variable] = rows[0][0]
 
 
 def _create_objects(connection: Connection) -> None:
