@@ -164,9 +164,11 @@ def test_sql_asks_bigquery_itself_as_table_json_and_csv(there: Shell, tmp_path: 
     statement = "SELECT question, version FROM sessions WHERE session_id = @id AND created_at >= TIMESTAMP(@day)"
     args = ("sql", statement, "--param", f"id={session_id}", "--param", "day=2026-01-01")
     answer = {"columns": ["question", "version"], "rows": [{"question": "Asked by SQL?", "version": 1}]}
-    assert there.json(*args) == answer
+    told = there.json(*args)
+    assert {name: told[name] for name in answer} == answer
+    assert (told["bytes_billed"] % 1_048_576, told["cost_usd"] > 0) == (0, True)
     assert list(csv.reader(io.StringIO(there.ok(*args, "--format", "csv"))))[1] == ["Asked by SQL?", "1"]
-    assert re.fullmatch(r"1 row; [1-9][\d,]* bytes read", there.ok(*args).splitlines()[-1])
+    assert re.fullmatch(r"1 row; [1-9][\d,]* bytes read, [\d,]+ billed, \$0\.\d+", there.ok(*args).splitlines()[-1])
     assert not list(tmp_path.glob("*.duckdb"))
 
 

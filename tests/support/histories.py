@@ -153,12 +153,14 @@ class History:
 
 
 @st.composite
-def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8, items: bool = False) -> list[History]:
+def histories(
+    draw: st.DrawFn, sessions: int = 3, events: int = 8, items: bool = False, rewinds: bool = True
+) -> list[History]:
     """Histories of several sessions; ids are filled in, so that every example can go into one table.
 
-    With ``items``, what they hold is what the views for dashboards count.
+    With ``items``, they hold what the views for dashboards count. Without ``rewinds``, a store takes the events.
     """
-    types = ["x.happened", "session.rewound", *(["session.copied"] if items else [])]
+    types = ["x.happened", *(["session.rewound"] if rewinds else []), *(["session.copied"] if items else [])]
     result = []
     for number in range(sessions):
         session_id = f"s{number}-é'"

@@ -173,7 +173,7 @@ def requirements(datasets: Datasets, place: Dataset) -> set[str]:
 
 def test_a_filter_is_required_and_the_views_pass_one_on(datasets, filtered):
     it = datasets.warehouse(filtered)
-    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    assert requirements(datasets, filtered) == {"session_events", "session_heads", "sessions_latest"}
     with pytest.raises(InvalidInput, match="without a filter"):
         it.query("SELECT COUNT(*) AS n FROM session_events")
     for view in ("session_events", "sessions", "session_versions", "messages", "tool_calls", "conflicts"):
@@ -184,7 +184,7 @@ def test_views_are_made_again_over_tables_that_require_a_filter(datasets, filter
     it = datasets.warehouse(filtered)
     datasets.run(filtered, "DROP VIEW `${project}.${dataset}.sessions`")
     assert done(create(it)) == {"sessions": "created"}
-    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    assert requirements(datasets, filtered) == {"session_events", "session_heads", "sessions_latest"}
     assert done(create(it, TableOptions(require_partition_filter=True))) == {}
 
 
@@ -195,7 +195,7 @@ def test_where_making_a_view_fails_the_filter_is_required_as_before(datasets, fi
     faults = {"POST query": {3: "unavailable"}}
     with through(datasets, impatient, faults) as (_, it), pytest.raises(StoreUnavailable):
         create(it)
-    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    assert requirements(datasets, filtered) == {"session_events", "session_heads", "sessions_latest"}
     assert done(create(datasets.warehouse(filtered))) == {"tool_calls": "created"}
 
 
