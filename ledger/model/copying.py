@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ledger.model.events import ROW_BYTES, Change, text_of
+from ledger.model.events import ROW_BYTES, Change, RecordedEvent, text_of
 from ledger.model.fields import FIELDS, SESSION_KEY
 from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.lifetime import CLOSED
@@ -27,6 +27,11 @@ _UNRESTORED = (*CLOSED, COPYING, REWINDING)
 OWN = frozenset({*(field.name for field in FIELDS.values() if not field.copied), SESSION_KEY})
 #: Fields whose keys are read in the order in which they were written.
 _ORDERED = frozenset(field.name for field in FIELDS.values() if field.ordered)
+
+
+def is_copy(event: RecordedEvent) -> bool:
+    """Return True if an event copied another session: the first event of a fork, or a later one of a long copy."""
+    return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
 
 
 class Sized(NamedTuple):

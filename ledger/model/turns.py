@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from ledger.model.copying import REWIND_TYPES
+from ledger.model.copying import REWIND_TYPES, is_copy
 from ledger.model.events import RecordedEvent
 from ledger.model.tool_calls import ANSWERED
 
@@ -101,7 +101,7 @@ def turns(events: Iterable[RecordedEvent]) -> list[Item]:
     Args:
         events: All events of the session, each once, in order.
     """
-    items = [item for item in _items(events) if not _is_copy(item.first)]
+    items = [item for item in _items(events) if not is_copy(item.first)]
     items.sort(key=lambda item: item.position)
     roles = [_role(item) for item in items]
     first_role = next((role for role in roles if role in ("user", "assistant")), None)
@@ -126,10 +126,6 @@ def turns(events: Iterable[RecordedEvent]) -> list[Item]:
 
 def _role(item: Item) -> Any:
     return item.parts.get("role") if item.item_type == "message" else None
-
-
-def _is_copy(event: RecordedEvent) -> bool:
-    return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
 
 
 def _items(events: Iterable[RecordedEvent]) -> list[Item]:

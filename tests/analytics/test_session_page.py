@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ledger import InvalidInput, SessionLedger, SessionNotFound
+from ledger import Change, InvalidInput, SessionLedger, SessionNotFound
 from ledger.analytics.session_page import session_page
 from ledger.cli.exits import EXIT_CODES
 from ledger.testing import CountedIds, SetClock
@@ -158,6 +158,16 @@ def test_the_head_says_whose_session_it_is_how_it_ended_and_what_it_used(ledger,
     forked = Parsed(session_page(ledger, fork)).words
     assert f"Made from {sid} at version " in forked
     assert "Model calls 2 1 failed, 2 copied Input tokens - without copies" in forked
+
+
+def test_what_a_rewind_brings_back_in_a_fork_is_still_a_copy(ledger):
+    sid = ledger.create_session("ada", "How many?")
+    ledger.record_model_call(sid, "small", call_id="c", input_tokens=7)
+    fork = ledger.fork_session(sid)
+    copied = ledger.require_session(fork).version
+    ledger.append(fork, "x.corrected", [Change("model_call", "c", {"model": "small", "input_tokens": 8})])
+    ledger.rewind(fork, copied)
+    assert "Model calls 1 0 failed, 1 copied Input tokens - without copies" in Parsed(session_page(ledger, fork)).words
 
 
 def test_each_version_says_who_changed_what_and_what_it_was_before(ledger, clock):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ledger.model.call_times import CallTimes, call_times
+from ledger.model.copying import is_copy
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.session import Message, Session, ToolCall
@@ -115,31 +116,39 @@ def read_record(ledger: SessionLedger, session_id: str) -> SessionRecord:
 def _steps(session: Session, events: Sequence[RecordedEvent]) -> list[Step]:
     state, times = fold(events), call_times(events)
     by_id = {event.event_id: event for event in events}
-    copies = {event.event_id for event in events if _copies(event)}
+    copies = _copies(events)
     steps = []
     for message in session.messages:
-        written = state.get(("message", message.message_id))
-        is_copy = written is not None and written.event_id in copies
-        steps.append(Step(message, message.version, message.actor, message.occurred_at, is_copy=is_copy))
+        is_copied = ("message", message.message_id) in copies
+        steps.append(Step(message, message.version, message.actor, message.occurred_at, is_copy=is_copied))
     for (field, key), held in state.items():
         if field == "model_call":
             event, made = by_id[held.event_id], ModelCall(key, held.value)
-            is_copy = held.event_id in copies
-            steps.append(Step(made, held.version, event.actor, event.occurred_at, is_copy=is_copy))
+            is_copied = (field, key) in copies
+            steps.append(Step(made, held.version, event.actor, event.occurred_at, is_copy=is_copied))
     for call in session.calls:
         written = state.get(("tool_call", call.call_id)) or state.get(("tool_call_status", call.call_id))
         if written is None:  # in BigQuery, another writer may have added to the last version between both reads
             continue
         event, of_call = by_id[written.event_id], times.get(call.call_id)
         result = state.get(("tool_call_result", call.call_id))
-        erased, is_copy = result is not None and result.text is None, written.event_id in copies
-        steps.append(Step(call, written.version, event.actor, event.occurred_at, of_call, erased, is_copy))
+        erased, is_copied = result is not None and result.text is None, ("tool_call", call.call_id) in copies
+        steps.append(Step(call, written.version, event.actor, event.occurred_at, of_call, erased, is_copied))
     return sorted(steps, key=_place)
 
 
-def _copies(event: RecordedEvent) -> bool:
-    """Return True if an event copied another session, as ``session_items`` has it."""
-    return event.event_type == "session.copied" or any(change.field == "lineage" for change in event.changes)
+def _copies(events: Iterable[RecordedEvent]) -> set[tuple[str, str]]:
+    """Return the items that a fork copied: those whose first write is a copy's, as ``session_items`` has it.
+
+    A call is one item, whichever of its fields was written first.
+    """
+    first: dict[tuple[str, str], RecordedEvent] = {}
+    for event in events:
+        for change in event.changes:
+            field = "tool_call" if change.field.startswith("tool_call") else change.field
+            if not change.removed:
+                first.setdefault((field, change.key), event)
+    return {item for item, event in first.items() if is_copy(event)}
 
 
 def _place(step: Step) -> tuple[int, int, str]:
