@@ -113,7 +113,7 @@ def _item(kind: str, key: str, writes: Sequence[Write], prices: Sequence[ModelPr
         row["time_to_first_token_ms"] = _positive(parts.get("time_to_first_token_ms"))
         for name in ("input", "output", "cached_input", "reasoning"):
             row[f"{name}_token_count"] = parts.get(f"{name}_tokens")
-        row |= cost_of(parts, set_[0][0].occurred_at.date(), prices)
+        row |= cost_of(parts, set_[-1][0].occurred_at.date(), prices)
     if kind == "query":
         row["is_cache_hit"] = parts.get("cache_hit") if isinstance(parts.get("cache_hit"), bool) else None
     if kind == "score":

@@ -1,7 +1,7 @@
 -- model_calls: every current call of a language model, one row each.
 --
 -- Grain:  (session_id, call_id); (session_id, position) is unique too.
--- Inputs: session_history, model_price_periods.
+-- Inputs: model_call_history.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/session.py (Session.model_calls).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
@@ -11,10 +11,7 @@
 --
 -- Calls that a rewind took back are not here, though they were paid, and those that a fork copied are here again. For
 -- sums of tokens and prices use model_usage, or session_items without is_copy.
---
--- cost_usd is the recorded price or, if there is none, what the tokens cost by model_prices on the day on which the call
--- occurred: a price of its provider, or else one of any provider. Without such a price, or without the count of tokens
--- that have one, it is NULL.
+-- model_call_history says where cost_usd comes from.
 --
 -- Columns:
 --   session_id STRING
@@ -44,110 +41,10 @@
 --   user_id STRING
 --   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.model_calls` AS
-WITH
-  event_rows AS (
-    SELECT
-      created_at,
-      session_id,
-      user_id,
-      field,
-      key,
-      value,
-      removed,
-      version,
-      event_id,
-      actor,
-      occurred_at,
-      recorded_at,
-      superseded_by IS NULL AS is_last,
-      event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
-        PARTITION BY created_at, session_id, version, event_id
-      ) AS is_copy
-    FROM `${project}.${dataset}.session_history`
-    WHERE field IN ('model_call', 'lineage')
-  ),
-  writes AS (
-    SELECT
-      created_at,
-      session_id,
-      user_id,
-      key,
-      value,
-      version,
-      actor,
-      occurred_at,
-      recorded_at,
-      is_last,
-      FIRST_VALUE(is_copy) OVER (
-        PARTITION BY created_at, session_id, field, key ORDER BY version, event_id
-      ) AS is_copy
-    FROM event_rows
-    WHERE field = 'model_call' AND NOT removed
-  ),
-  calls AS (
-    SELECT
-      session_id,
-      key AS call_id,
-      ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version, key) AS position,
-      JSON_VALUE(value, '$.model') AS model,
-      JSON_VALUE(value, '$.provider') AS provider,
-      JSON_VALUE(value, '$.operation') AS operation,
-      SAFE_CAST(JSON_VALUE(value, '$.input_tokens') AS INT64) AS input_tokens,
-      SAFE_CAST(JSON_VALUE(value, '$.output_tokens') AS INT64) AS output_tokens,
-      SAFE_CAST(JSON_VALUE(value, '$.cached_input_tokens') AS INT64) AS cached_input_tokens,
-      SAFE_CAST(JSON_VALUE(value, '$.reasoning_tokens') AS INT64) AS reasoning_tokens,
-      SAFE_CAST(JSON_VALUE(value, '$.cost_usd') AS FLOAT64) AS recorded_cost_usd,
-      SAFE_CAST(JSON_VALUE(value, '$.duration_ms') AS FLOAT64) AS duration_ms,
-      SAFE_CAST(JSON_VALUE(value, '$.time_to_first_token_ms') AS FLOAT64) AS time_to_first_token_ms,
-      JSON_VALUE(value, '$.finish_reason') AS finish_reason,
-      JSON_VALUE(value, '$.error.type') AS error_type,
-      JSON_VALUE(value, '$.error.message') AS error_message,
-      JSON_VALUE(value, '$.message_id') AS message_id,
-      is_copy,
-      version,
-      actor,
-      occurred_at,
-      recorded_at,
-      user_id,
-      created_at
-    FROM writes
-    WHERE is_last
-  ),
-  priced_calls AS (
-    SELECT
-      calls.*,
-      COALESCE(own.input_usd_per_million, other.input_usd_per_million) AS input_price,
-      COALESCE(own.cached_input_usd_per_million, other.cached_input_usd_per_million) AS cached_input_price,
-      COALESCE(own.output_usd_per_million, other.output_usd_per_million) AS output_price,
-      LEAST(GREATEST(IFNULL(cached_input_tokens, 0), 0), input_tokens) AS cached_count
-    FROM calls
-    LEFT JOIN `${project}.${dataset}.model_price_periods` AS own
-      ON own.model = calls.model
-      AND own.provider = calls.provider
-      AND own.valid_from <= DATE(calls.occurred_at)
-      AND own.valid_until > DATE(calls.occurred_at)
-    LEFT JOIN `${project}.${dataset}.model_price_periods` AS other
-      ON other.model = calls.model
-      AND other.provider = ''
-      AND other.valid_from <= DATE(calls.occurred_at)
-      AND other.valid_until > DATE(calls.occurred_at)
-  ),
-  estimates AS (
-    SELECT
-      *,
-      IF(
-        input_tokens >= 0,
-        (input_tokens - cached_count) * input_price
-        + cached_count * cached_input_price
-        + IF(output_price = 0, 0, IF(output_tokens >= 0, output_tokens, NULL) * output_price),
-        NULL
-      ) / 1000000 AS estimated_cost_usd
-    FROM priced_calls
-  )
 SELECT
   session_id,
   call_id,
-  position,
+  ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version, call_id) AS position,
   model,
   provider,
   operation,
@@ -155,16 +52,13 @@ SELECT
   output_tokens,
   cached_input_tokens,
   reasoning_tokens,
-  COALESCE(recorded_cost_usd, estimated_cost_usd) AS cost_usd,
-  CASE
-    WHEN recorded_cost_usd IS NOT NULL THEN 'recorded'
-    WHEN estimated_cost_usd IS NOT NULL THEN 'estimated'
-  END AS cost_source,
+  cost_usd,
+  cost_source,
   duration_ms,
   time_to_first_token_ms,
   finish_reason,
-  error_type,
-  error_message,
+  JSON_VALUE(error, '$.type') AS error_type,
+  JSON_VALUE(error, '$.message') AS error_message,
   message_id,
   is_copy,
   DATE(recorded_at) AS day,
@@ -174,4 +68,5 @@ SELECT
   recorded_at,
   user_id,
   created_at
-FROM estimates;
+FROM `${project}.${dataset}.model_call_history`
+WHERE is_current;

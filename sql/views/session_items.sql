@@ -1,7 +1,7 @@
 -- session_items: what happened in sessions: each message, tool call, model call, query, score and error, one row each.
 --
 -- Grain:  (session_id, item_type, item_id).
--- Inputs: session_history, tool_call_history, model_price_periods.
+-- Inputs: session_history, model_call_history, tool_call_history.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/testing/activity.py (items)
 -- Test:   tests/property/test_analytics.py, tests/sql/test_analytics.py
@@ -11,9 +11,7 @@
 -- session once more: they have is_copy, so that counts can leave them out. An error is an item of its own only if it is
 -- the session's; a message or call that failed has is_error.
 --
--- The price of a model call is the recorded one or, if there is none, what its tokens cost by model_prices on the day on
--- which it occurred: a price of its provider, or else one of any provider. Without such a price, or without the count of
--- tokens that have one, it is NULL.
+-- model_call_history says where the price of a model call comes from.
 --
 -- Columns:
 --   session_id STRING
@@ -67,7 +65,7 @@ WITH
         PARTITION BY created_at, session_id, version, event_id
       ) AS is_copy
     FROM `${project}.${dataset}.session_history`
-    WHERE field IN ('message', 'model_call', 'query', 'score', 'error', 'lineage')
+    WHERE field IN ('message', 'query', 'score', 'error', 'lineage')
   ),
   writes AS (
     SELECT
@@ -104,7 +102,6 @@ WITH
       recorded_at,
       CASE field
         WHEN 'message' THEN IF(value IS NULL, 'erased', JSON_VALUE(value, '$.role'))
-        WHEN 'model_call' THEN JSON_VALUE(value, '$.model')
         WHEN 'query' THEN JSON_VALUE(value, '$.query_type')
         WHEN 'score' THEN JSON_VALUE(value, '$.name')
       END AS name,
@@ -113,57 +110,12 @@ WITH
       SAFE_CAST(
         CASE field
           WHEN 'message' THEN JSON_VALUE(value, '$.processing_time_ms')
-          WHEN 'model_call' THEN JSON_VALUE(value, '$.duration_ms')
           WHEN 'query' THEN JSON_VALUE(value, '$.execution_time_ms')
         END
         AS FLOAT64
-      ) AS duration_ms,
-      SAFE_CAST(JSON_VALUE(value, '$.time_to_first_token_ms') AS FLOAT64) AS time_to_first_token_ms,
-      IF(field = 'model_call', JSON_VALUE(value, '$.model'), NULL) AS model,
-      IF(field = 'model_call', JSON_VALUE(value, '$.provider'), NULL) AS provider,
-      IF(
-        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.input_tokens') AS INT64), NULL
-      ) AS input_token_count,
-      IF(
-        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.output_tokens') AS INT64), NULL
-      ) AS output_token_count,
-      IF(
-        field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cached_input_tokens') AS INT64), NULL
-      ) AS cached_input_token_count,
-      IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.cost_usd') AS FLOAT64), NULL) AS recorded_cost_usd
+      ) AS duration_ms
     FROM writes
     WHERE from_last = 1
-  ),
-  priced_items AS (
-    SELECT
-      items.*,
-      COALESCE(own.input_usd_per_million, other.input_usd_per_million) AS input_price,
-      COALESCE(own.cached_input_usd_per_million, other.cached_input_usd_per_million) AS cached_input_price,
-      COALESCE(own.output_usd_per_million, other.output_usd_per_million) AS output_price,
-      LEAST(GREATEST(IFNULL(cached_input_token_count, 0), 0), input_token_count) AS cached_count
-    FROM items
-    LEFT JOIN `${project}.${dataset}.model_price_periods` AS own
-      ON own.model = items.model
-      AND own.provider = items.provider
-      AND own.valid_from <= DATE(items.occurred_at)
-      AND own.valid_until > DATE(items.occurred_at)
-    LEFT JOIN `${project}.${dataset}.model_price_periods` AS other
-      ON other.model = items.model
-      AND other.provider = ''
-      AND other.valid_from <= DATE(items.occurred_at)
-      AND other.valid_until > DATE(items.occurred_at)
-  ),
-  estimates AS (
-    SELECT
-      *,
-      IF(
-        input_token_count >= 0,
-        (input_token_count - cached_count) * input_price
-        + cached_count * cached_input_price
-        + IF(output_price = 0, 0, IF(output_token_count >= 0, output_token_count, NULL) * output_price),
-        NULL
-      ) / 1000000 AS estimated_cost_usd
-    FROM priced_items
   )
 SELECT
   session_id,
@@ -171,26 +123,23 @@ SELECT
   key AS item_id,
   name,
   CAST(NULL AS STRING) AS status,
-  provider,
+  CAST(NULL AS STRING) AS provider,
   is_current,
   is_copy,
   IFNULL(TO_JSON_STRING(error), 'null') NOT IN ('null', 'false') AND field NOT IN ('query', 'score') AS is_error,
   IF(field IN ('query', 'score'), NULL, JSON_VALUE(error, '$.type')) AS error_type,
   IF(field IN ('query', 'score'), NULL, COALESCE(JSON_VALUE(error, '$.message'), JSON_VALUE(error))) AS error_message,
   IF(duration_ms >= 0, duration_ms, NULL) AS duration_ms,
-  IF(field = 'model_call' AND time_to_first_token_ms >= 0, time_to_first_token_ms, NULL) AS time_to_first_token_ms,
+  CAST(NULL AS FLOAT64) AS time_to_first_token_ms,
   CAST(NULL AS INT64) AS retry_count,
   CAST(NULL AS INT64) AS failure_count,
   IF(field = 'message', SAFE_CAST(JSON_VALUE(value, '$.token_count') AS INT64), NULL) AS token_count,
-  input_token_count,
-  output_token_count,
-  cached_input_token_count,
-  IF(field = 'model_call', SAFE_CAST(JSON_VALUE(value, '$.reasoning_tokens') AS INT64), NULL) AS reasoning_token_count,
-  COALESCE(recorded_cost_usd, estimated_cost_usd) AS cost_usd,
-  CASE
-    WHEN recorded_cost_usd IS NOT NULL THEN 'recorded'
-    WHEN estimated_cost_usd IS NOT NULL THEN 'estimated'
-  END AS cost_source,
+  CAST(NULL AS INT64) AS input_token_count,
+  CAST(NULL AS INT64) AS output_token_count,
+  CAST(NULL AS INT64) AS cached_input_token_count,
+  CAST(NULL AS INT64) AS reasoning_token_count,
+  CAST(NULL AS FLOAT64) AS cost_usd,
+  CAST(NULL AS STRING) AS cost_source,
   IF(field = 'query', SAFE_CAST(JSON_VALUE(value, '$.cache_hit') AS BOOL), NULL) AS is_cache_hit,
   CASE IF(field = 'score', JSON_TYPE(JSON_QUERY(value, '$.value')), NULL)
     WHEN 'number' THEN SAFE_CAST(JSON_VALUE(value, '$.value') AS FLOAT64)
@@ -202,7 +151,40 @@ SELECT
   recorded_at,
   user_id,
   created_at
-FROM estimates
+FROM items
+UNION ALL
+SELECT
+  session_id,
+  'model_call' AS item_type,
+  call_id AS item_id,
+  model AS name,
+  CAST(NULL AS STRING) AS status,
+  provider,
+  is_current,
+  is_copy,
+  IFNULL(TO_JSON_STRING(error), 'null') NOT IN ('null', 'false') AS is_error,
+  JSON_VALUE(error, '$.type') AS error_type,
+  COALESCE(JSON_VALUE(error, '$.message'), JSON_VALUE(error)) AS error_message,
+  IF(duration_ms >= 0, duration_ms, NULL) AS duration_ms,
+  IF(time_to_first_token_ms >= 0, time_to_first_token_ms, NULL) AS time_to_first_token_ms,
+  CAST(NULL AS INT64) AS retry_count,
+  CAST(NULL AS INT64) AS failure_count,
+  CAST(NULL AS INT64) AS token_count,
+  input_tokens AS input_token_count,
+  output_tokens AS output_token_count,
+  cached_input_tokens AS cached_input_token_count,
+  reasoning_tokens AS reasoning_token_count,
+  cost_usd,
+  cost_source,
+  CAST(NULL AS BOOL) AS is_cache_hit,
+  CAST(NULL AS FLOAT64) AS score,
+  DATE(first_recorded_at) AS day,
+  first_actor AS actor,
+  first_occurred_at AS occurred_at,
+  first_recorded_at AS recorded_at,
+  user_id,
+  created_at
+FROM `${project}.${dataset}.model_call_history`
 UNION ALL
 SELECT
   session_id,

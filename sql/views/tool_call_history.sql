@@ -62,11 +62,9 @@ WITH
       event_type = 'session.copied' OR LOGICAL_OR(field = 'lineage') OVER (
         PARTITION BY created_at, session_id, version, event_id
       ) AS is_copy,
-      IF(field = 'tool_call_status', JSON_VALUE(value), NULL) AS status,
-      IF(field = 'tool_call_status', LAG(JSON_VALUE(value)) OVER slot, NULL) AS earlier_status
+      IF(field = 'tool_call_status', JSON_VALUE(value), NULL) AS status
     FROM `${project}.${dataset}.session_history`
     WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result', 'lineage')
-    WINDOW slot AS (PARTITION BY created_at, session_id, field, key ORDER BY version, event_id)
   ),
   writes AS (
     SELECT
@@ -84,14 +82,38 @@ WITH
       recorded_at,
       is_current,
       is_copy,
+      is_rewind,
       status,
-      earlier_status,
-      NOT is_rewind AND status IS NOT NULL AND status IS DISTINCT FROM earlier_status AS is_move,
-      LAG(is_rewind AND status IS DISTINCT FROM earlier_status) OVER slot AS is_after_rewind,
+      LAG(status) OVER slot AS earlier_status,
+      LAG(status, 2) OVER slot AS status_before,
+      LAG(is_rewind) OVER slot AS was_rewind,
       ROW_NUMBER() OVER (PARTITION BY created_at, session_id, call_id ORDER BY version, event_id, field) AS place
     FROM event_rows
     WHERE field != 'lineage'
     WINDOW slot AS (PARTITION BY created_at, session_id, field, call_id ORDER BY version, event_id)
+  ),
+  changes AS (
+    SELECT
+      created_at,
+      session_id,
+      call_id,
+      user_id,
+      field,
+      value,
+      removed,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      recorded_at,
+      is_current,
+      is_copy,
+      status,
+      earlier_status,
+      place,
+      NOT is_rewind AND status IS NOT NULL AND status IS DISTINCT FROM earlier_status AS is_move,
+      was_rewind AND earlier_status IS DISTINCT FROM status_before AS is_after_rewind
+    FROM writes
   ),
   attempts AS (
     SELECT
@@ -118,7 +140,7 @@ WITH
       COUNTIF(
         is_move AND (is_after_rewind OR earlier_status IS NULL OR earlier_status IN ('completed', 'failed'))
       ) OVER slot AS attempt
-    FROM writes
+    FROM changes
     WINDOW
       slot AS (PARTITION BY created_at, session_id, field, call_id ORDER BY version, event_id),
       last_first AS (

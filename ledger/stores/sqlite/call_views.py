@@ -113,7 +113,7 @@ WHERE number = 1 AND planned_version IS NOT NULL
 """  # noqa: S608
 
 _CACHED = "MIN(MAX(COALESCE(calls.cached_input_tokens, 0), 0), calls.input_tokens)"
-#: What the tokens of a call cost on the day on which it occurred; see sql/views/model_calls.sql.
+#: What the tokens of a call cost on the day on which it occurred; see sql/views/model_call_history.sql.
 _ESTIMATE = f"""(
     SELECT
       (
