@@ -33,12 +33,15 @@ from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 # ruff: noqa: S608 - the statements consist of constants of this file
 
 EVENTS_PER_SESSION, ROUNDS, CATCH_UPS = 100, 9, 3
-MOST_RATIO, LEAST_ROWS = 1.5, 100_000
+LEAST_ROWS = 100_000
+#: How many times as long as the best hand-written statement a view may take.
+MOST_RATIOS = {"session_fields": 1.5, "sessions": 1.5, "agent_events": 2.0}
 #: Views and functions for dashboards, and the seconds that each may take over a million events.
 OF_DAYS = "(TIMESTAMP '2026-01-01', TIMESTAMP '2028-01-01')"
 OF_ACTIVITY = "(TIMESTAMP '2026-01-01', TIMESTAMP '2028-01-01', 8)"
 DASHBOARDS = (
-    *("tool_calls", "session_items", "session_metrics", "errors"),
+    *("messages", "tool_calls", "model_calls", "queries", "scores"),
+    *("session_items", "session_metrics", "errors"),
     *(f"{name}{OF_DAYS}" for name in ("outcomes", "attribute_distribution", "top_assets", "cohorts")),
     *(
         f"{name}{OF_ACTIVITY}"
@@ -221,6 +224,7 @@ def by_hand() -> dict[str, dict[str, str]]:
                 FROM heads LEFT JOIN wide USING (created_at, session_id) LEFT JOIN calls USING (created_at, session_id)
             """,
         },
+        "agent_events": {"aggregates": Path(__file__).with_name("agent_events_by_hand.sql").read_text()},
     }
 
 
@@ -296,9 +300,11 @@ def main(sessions: int) -> int:
             slowest = max(dashboard(connection, source) for source in DASHBOARDS)
     print(f"catch-up {rate:,.0f} rows/s (at least {LEAST_ROWS:,})")
     for view, ratio in ratios.items():
-        print(f"{view}: {ratio:.2f} times the best by hand (at most {MOST_RATIO})")
+        print(f"{view}: {ratio:.2f} times the best by hand (at most {MOST_RATIOS[view]})")
     print(f"the slowest view for dashboards: {slowest:.2f} s (at most {MOST_SECONDS})")
-    return int(rate < LEAST_ROWS or max(ratios.values()) > MOST_RATIO or slowest > MOST_SECONDS)
+    return int(
+        rate < LEAST_ROWS or any(it > MOST_RATIOS[view] for view, it in ratios.items()) or slowest > MOST_SECONDS
+    )
 
 
 if __name__ == "__main__":

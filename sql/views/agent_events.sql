@@ -82,46 +82,21 @@ WITH
       actor,
       occurred_at,
       status,
-      earlier_status,
+      status IS DISTINCT FROM earlier_status AS is_move,
       is_copy,
-      -- A call that gets another status after it ended begins another attempt.
+      -- A call that gets another status after it ended begins another attempt, to which all of that event belongs.
       COUNTIF(status != earlier_status AND earlier_status IN ('completed', 'failed')) OVER (
-        PARTITION BY created_at, session_id, item_type, key ORDER BY version, event_id
-      ) AS attempt
+        in_order ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ) AS attempt,
+      ROW_NUMBER() OVER in_order AS place
     FROM event_rows
     WHERE field != 'lineage'
+    WINDOW in_order AS (
+      PARTITION BY created_at, session_id, item_type, key
+      ORDER BY version, event_id, IF(field = 'tool_call_status', 0, 1), field
+    )
   ),
-  ranked AS (
-    SELECT
-      created_at,
-      session_id,
-      user_id,
-      item_type,
-      field,
-      key,
-      value,
-      removed,
-      version,
-      event_id,
-      actor,
-      occurred_at,
-      status,
-      is_copy,
-      attempt,
-      status IS DISTINCT FROM earlier_status AS is_move,
-      ROW_NUMBER() OVER (
-        PARTITION BY created_at, session_id, item_type, key, attempt ORDER BY version, event_id, field
-      ) AS from_first,
-      ROW_NUMBER() OVER (
-        PARTITION BY created_at, session_id, field, key, attempt ORDER BY version DESC, event_id DESC
-      ) AS from_last,
-      ROW_NUMBER() OVER (
-        PARTITION BY created_at, session_id, field, key ORDER BY version DESC, event_id DESC
-      ) AS from_last_of_all
-    FROM writes
-    WHERE NOT removed
-  ),
-  items AS (
+  attempts AS (
     SELECT
       created_at,
       session_id,
@@ -130,18 +105,45 @@ WITH
       attempt,
       ANY_VALUE(user_id) AS user_id,
       MIN(version) AS version,
-      ANY_VALUE(IF(from_first = 1, event_id, NULL)) AS event_id,
-      ANY_VALUE(IF(from_first = 1, actor, NULL)) AS actor,
-      ANY_VALUE(IF(from_first = 1, occurred_at, NULL)) AS occurred_at,
-      LOGICAL_OR(from_first = 1 AND is_copy) AS is_copy,
-      ANY_VALUE(IF(field = item_type AND from_last_of_all = 1, value, NULL)) AS value,
-      ANY_VALUE(IF(field = 'tool_call_status' AND from_last = 1, status, NULL)) AS status,
-      ANY_VALUE(IF(field = 'tool_call_result' AND from_last = 1, value, NULL)) AS result,
+      -- Of a STRUCT, because ANY_VALUE may pass over what is NULL, such as an erased value. Its fields are named for the
+      -- emulator, which takes no names from columns.
+      ANY_VALUE(
+        STRUCT(event_id AS event_id, actor AS actor, occurred_at AS occurred_at, is_copy AS is_copy) HAVING MIN place
+      ) AS first_write,
+      ANY_VALUE(STRUCT(value AS value) HAVING MAX IF(field = item_type, place, NULL)) AS definition,
+      MAX(IF(field = item_type, place, NULL)) AS definition_place,
+      ANY_VALUE(STRUCT(status AS status) HAVING MAX IF(field = 'tool_call_status', place, NULL)) AS last_status,
+      ANY_VALUE(STRUCT(value AS value) HAVING MAX IF(field = 'tool_call_result', place, NULL)) AS last_result,
       MIN(IF(is_move AND status = 'running', occurred_at, NULL)) AS running_at,
       MIN(IF(is_move AND status = 'pending', occurred_at, NULL)) AS pending_at,
       MAX(IF(is_move AND status IN ('completed', 'failed'), occurred_at, NULL)) AS finished_at
-    FROM ranked
+    FROM writes
+    WHERE NOT removed
     GROUP BY created_at, session_id, item_type, key, attempt
+  ),
+  items AS (
+    SELECT
+      created_at,
+      session_id,
+      item_type,
+      key,
+      attempt,
+      user_id,
+      version,
+      first_write.event_id AS event_id,
+      first_write.actor AS actor,
+      first_write.occurred_at AS occurred_at,
+      first_write.is_copy AS is_copy,
+      -- The definition of a call is that of each of its attempts.
+      FIRST_VALUE(definition.value) OVER (
+        PARTITION BY created_at, session_id, item_type, key ORDER BY IFNULL(definition_place, 0) DESC
+      ) AS value,
+      last_status.status AS status,
+      last_result.value AS result,
+      running_at,
+      pending_at,
+      finished_at
+    FROM attempts
   ),
   with_roles AS (
     SELECT
@@ -165,7 +167,7 @@ WITH
       IF(item_type = 'message' AND NOT is_copy, JSON_VALUE(value, '$.role'), NULL) AS role
     FROM items
   ),
-  named_items AS (
+  in_place AS (
     SELECT
       created_at,
       session_id,
@@ -177,10 +179,7 @@ WITH
       event_id,
       actor,
       occurred_at,
-      -- The definition of a call is in the attempt that wrote it.
-      FIRST_VALUE(value) OVER (
-        PARTITION BY created_at, session_id, item_type, key ORDER BY IF(value IS NULL, 1, 0), attempt DESC
-      ) AS value,
+      value,
       status,
       result,
       running_at,
@@ -188,12 +187,21 @@ WITH
       finished_at,
       is_copy,
       role,
-      FIRST_VALUE(role) OVER (
-        PARTITION BY created_at, session_id
-        ORDER BY IF(role IN ('user', 'assistant'), 0, 1), version, event_id, key
+      FIRST_VALUE(IF(role IN ('user', 'assistant'), role, NULL) IGNORE NULLS) OVER (
+        in_order ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
       ) AS first_role,
-      LOGICAL_OR(IFNULL(role, '') = 'assistant') OVER (PARTITION BY created_at, session_id) AS has_answer
+      LOGICAL_OR(IFNULL(role, '') = 'assistant') OVER (
+        in_order ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+      ) AS has_answer,
+      COUNTIF(role = 'user') OVER (in_order ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS user_count,
+      COUNTIF(item_type = 'question' AND NOT is_copy) OVER (
+        in_order ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ) AS question_count,
+      ROW_NUMBER() OVER in_order AS place
     FROM with_roles
+    WINDOW in_order AS (
+      PARTITION BY created_at, session_id ORDER BY version, event_id, item_type, key, attempt
+    )
   ),
   kinds AS (
     SELECT
@@ -221,14 +229,44 @@ WITH
         WHEN item_type IN ('model_call', 'error') THEN item_type
         WHEN item_type = 'tool_call' AND status IN ('running', 'completed', 'failed') THEN 'tool_call'
       END AS kind,
+      user_count + IF(first_role IS DISTINCT FROM 'user', question_count, 0) AS turn,
+      place,
       CASE item_type
         WHEN 'message' THEN JSON_QUERY(value, '$.content')
         WHEN 'question' THEN value
         WHEN 'summary' THEN value
       END AS said,
       IF(item_type = 'message', key, JSON_VALUE(value, '$.message_id')) AS message_id
-    FROM named_items
+    FROM in_place
     WHERE NOT is_copy
+  ),
+  contents AS (
+    SELECT
+      created_at,
+      session_id,
+      item_type,
+      key,
+      attempt,
+      user_id,
+      version,
+      event_id,
+      actor,
+      occurred_at,
+      value,
+      status,
+      result,
+      running_at,
+      pending_at,
+      finished_at,
+      kind,
+      turn,
+      place,
+      said,
+      -- Of its own, so that DuckDB joins the parts of the few messages that have any, and not those of all.
+      IF(JSON_TYPE(said) = 'array', said, NULL) AS listed,
+      message_id
+    FROM kinds
+    WHERE kind IS NOT NULL
   ),
   turns AS (
     SELECT
@@ -249,23 +287,22 @@ WITH
       pending_at,
       finished_at,
       kind,
-      said,
+      listed,
       message_id,
+      IF(kind = 'model_call', value, NULL) AS model_call,
       IF(
-        JSON_TYPE(said) = 'string',
-        JSON_VALUE(said),
+        listed IS NULL,
+        IF(JSON_TYPE(said) = 'string', JSON_VALUE(said), NULL),
         (
-          SELECT STRING_AGG(IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', JSON_VALUE(part, '$.text'), NULL), '\n' ORDER BY place)
-          FROM UNNEST(JSON_QUERY_ARRAY(IF(JSON_TYPE(said) = 'array', said, NULL))) AS part WITH OFFSET AS place
+          SELECT STRING_AGG(
+            IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', JSON_VALUE(part, '$.text'), NULL), '\n' ORDER BY place
+          )
+          FROM UNNEST(JSON_QUERY_ARRAY(listed)) AS part WITH OFFSET AS place
         )
       ) AS text,
-      COUNTIF(kind = 'user') OVER (
-        PARTITION BY created_at, session_id
-        ORDER BY version, event_id, item_type, key, attempt
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-      ) AS turn
-    FROM kinds
-    WHERE kind IS NOT NULL
+      turn,
+      place
+    FROM contents
   ),
   told AS (
     SELECT
@@ -283,31 +320,29 @@ WITH
       result,
       finished_at,
       kind,
-      said,
+      listed,
       text,
       turn,
       COALESCE(running_at, pending_at, occurred_at) AS started_at,
       COALESCE(NULLIF(MAX(IF(kind = 'user', key, NULL)) OVER in_turn, ''), session_id) AS invocation_id,
       MIN(occurred_at) OVER in_turn AS turn_started_at,
       MAX(IF(item_type = 'message', text, NULL)) OVER (PARTITION BY created_at, session_id, message_id) AS answer,
-      JSON_QUERY(value, '$.error') AS error,
-      SAFE_CAST(JSON_VALUE(value, '$.duration_ms') AS FLOAT64) AS duration_ms,
-      SAFE_CAST(JSON_VALUE(value, '$.time_to_first_token_ms') AS FLOAT64) AS first_token_ms,
-      SAFE_CAST(JSON_VALUE(value, '$.input_tokens') AS INT64) AS input_tokens,
-      SAFE_CAST(JSON_VALUE(value, '$.output_tokens') AS INT64) AS output_tokens,
+      JSON_QUERY(model_call, '$.error') AS error,
+      SAFE_CAST(JSON_VALUE(model_call, '$.duration_ms') AS FLOAT64) AS duration_ms,
+      SAFE_CAST(JSON_VALUE(model_call, '$.time_to_first_token_ms') AS FLOAT64) AS first_token_ms,
+      SAFE_CAST(JSON_VALUE(model_call, '$.input_tokens') AS INT64) AS input_tokens,
+      SAFE_CAST(JSON_VALUE(model_call, '$.output_tokens') AS INT64) AS output_tokens,
       CASE kind
         WHEN 'user' THEN ['INVOCATION_STARTING', 'AGENT_STARTING', 'USER_MESSAGE_RECEIVED']
         WHEN 'answer' THEN IF(
-          ROW_NUMBER() OVER (
-            PARTITION BY created_at, session_id, turn, kind ORDER BY version DESC, event_id DESC, item_type DESC, key DESC
-          ) = 1,
+          place = MAX(IF(kind = 'answer', place, NULL)) OVER in_turn,
           ['AGENT_RESPONSE', 'AGENT_COMPLETED', 'INVOCATION_COMPLETED'],
           ['AGENT_RESPONSE']
         )
         WHEN 'model_call' THEN [
           'LLM_REQUEST',
           IF(
-            IFNULL(TO_JSON_STRING(JSON_QUERY(value, '$.error')), 'null') IN ('null', 'false'),
+            IFNULL(TO_JSON_STRING(JSON_QUERY(model_call, '$.error')), 'null') IN ('null', 'false'),
             'LLM_RESPONSE',
             'LLM_ERROR'
           )
@@ -318,7 +353,12 @@ WITH
           ELSE ['TOOL_STARTING']
         END
         ELSE ['AGENT_ERROR']
-      END AS event_types
+      END AS event_types,
+      JSON_OBJECT(
+        'ledger', JSON_OBJECT('event_id', event_id, 'version', version, 'item_type', item_type, 'item_id', key)
+      ) AS origin,
+      TO_HEX(MD5(CONCAT(session_id, '/', CAST(turn AS STRING)))) AS trace_id,
+      TO_HEX(MD5(CONCAT(session_id, '/', item_type, '/', key, '/', CAST(attempt AS STRING)))) AS item_hash
     FROM turns
     WINDOW in_turn AS (PARTITION BY created_at, session_id, turn)
   ),
@@ -334,9 +374,10 @@ WITH
       value,
       result,
       kind,
-      said,
+      listed,
       text,
       turn,
+      origin,
       invocation_id,
       answer,
       first_token_ms,
@@ -349,7 +390,8 @@ WITH
         NULL
       ) AS total_tokens,
       event_type,
-      COALESCE(JSON_VALUE(value, '$.name'), key) AS tool,
+      IF(kind = 'tool_call', COALESCE(JSON_VALUE(value, '$.name'), key), NULL) AS tool,
+      IF(kind = 'tool_call', JSON_QUERY(value, '$.arguments'), NULL) AS arguments,
       CASE
         WHEN event_type = 'TOOL_STARTING' THEN started_at
         WHEN event_type IN ('TOOL_COMPLETED', 'TOOL_ERROR') THEN COALESCE(finished_at, occurred_at)
@@ -372,8 +414,8 @@ WITH
           JSON_VALUE(result, '$.message'), JSON_VALUE(result, '$.error'), JSON_VALUE(result)
         )
       END AS error_message,
-      TO_HEX(MD5(CONCAT(session_id, '/', CAST(turn AS STRING)))) AS trace_id,
-      TO_HEX(MD5(CONCAT(session_id, '/', item_type, '/', key, '/', CAST(attempt AS STRING)))) AS item_hash
+      trace_id,
+      item_hash
     FROM told
     CROSS JOIN UNNEST(told.event_types) AS event_type
   )
@@ -405,35 +447,44 @@ SELECT
         'prompt', input_tokens, 'completion', output_tokens, 'total', total_tokens
       )
     )
-    WHEN event_type = 'TOOL_STARTING' THEN JSON_OBJECT('tool', tool, 'args', JSON_QUERY(value, '$.arguments'))
+    WHEN event_type = 'TOOL_STARTING' THEN JSON_OBJECT('tool', tool, 'args', arguments)
     WHEN event_type IN ('TOOL_COMPLETED', 'TOOL_ERROR') THEN JSON_OBJECT(
-      'tool', tool, 'args', JSON_QUERY(value, '$.arguments'), 'result', result
+      'tool', tool, 'args', arguments, 'result', result
     )
     WHEN event_type = 'AGENT_ERROR' THEN JSON_OBJECT('error', events.value)
   END AS content,
-  ARRAY(
-    SELECT AS STRUCT
-      IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', 'text/plain', NULL) AS mime_type,
-      CAST(NULL AS STRING) AS uri,
-      CAST(NULL AS STRUCT<uri STRING, version STRING, authorizer STRING, details JSON>) AS object_ref,
-      IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', JSON_VALUE(part, '$.text'), NULL) AS text,
-      place AS part_index,
-      IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', '{}', IFNULL(TO_JSON_STRING(part), 'null')) AS part_attributes,
-      'INLINE' AS storage_mode
-    FROM UNNEST(
-      IF(
-        JSON_TYPE(said) = 'string',
-        [JSON_OBJECT('text', text)],
-        JSON_QUERY_ARRAY(IF(JSON_TYPE(said) = 'array', said, NULL))
+  CASE
+    WHEN event_type NOT IN ('USER_MESSAGE_RECEIVED', 'AGENT_RESPONSE') THEN []
+    WHEN listed IS NULL AND text IS NOT NULL THEN [
+      STRUCT(
+        'text/plain' AS mime_type,
+        CAST(NULL AS STRING) AS uri,
+        CAST(NULL AS STRUCT<uri STRING, version STRING, authorizer STRING, details JSON>) AS object_ref,
+        text AS text,
+        0 AS part_index,
+        '{}' AS part_attributes,
+        'INLINE' AS storage_mode
       )
-    ) AS part WITH OFFSET AS place
-    WHERE event_type IN ('USER_MESSAGE_RECEIVED', 'AGENT_RESPONSE')
-    ORDER BY place
-  ) AS content_parts,
+    ]
+    ELSE ARRAY(
+      SELECT AS STRUCT
+        IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', 'text/plain', NULL) AS mime_type,
+        CAST(NULL AS STRING) AS uri,
+        CAST(NULL AS STRUCT<uri STRING, version STRING, authorizer STRING, details JSON>) AS object_ref,
+        IF(JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', JSON_VALUE(part, '$.text'), NULL) AS text,
+        place AS part_index,
+        IF(
+          JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string', '{}', IFNULL(TO_JSON_STRING(part), 'null')
+        ) AS part_attributes,
+        'INLINE' AS storage_mode
+      FROM UNNEST(JSON_QUERY_ARRAY(listed)) AS part WITH OFFSET AS place
+      ORDER BY place
+    )
+  END AS content_parts,
   CASE
     -- Tokens are in the answer alone, as readers add up all rows.
     WHEN event_type IN ('LLM_RESPONSE', 'LLM_ERROR') THEN JSON_OBJECT(
-      'ledger', JSON_OBJECT('event_id', event_id, 'version', version, 'item_type', item_type, 'item_id', key),
+      'ledger', JSON_QUERY(origin, '$.ledger'),
       'model', JSON_VALUE(value, '$.model'),
       'model_version', JSON_VALUE(value, '$.model'),
       'provider', JSON_VALUE(value, '$.provider'),
@@ -448,12 +499,10 @@ SELECT
       'cost_usd', SAFE_CAST(JSON_VALUE(value, '$.cost_usd') AS FLOAT64)
     )
     WHEN event_type = 'LLM_REQUEST' THEN JSON_OBJECT(
-      'ledger', JSON_OBJECT('event_id', event_id, 'version', version, 'item_type', item_type, 'item_id', key),
+      'ledger', JSON_QUERY(origin, '$.ledger'),
       'model', JSON_VALUE(value, '$.model')
     )
-    ELSE JSON_OBJECT(
-      'ledger', JSON_OBJECT('event_id', event_id, 'version', version, 'item_type', item_type, 'item_id', key)
-    )
+    ELSE origin
   END AS attributes,
   IF(
     total_ms >= 0,

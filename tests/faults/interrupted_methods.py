@@ -52,6 +52,11 @@ class Call:
     folder: Path
 
     @property
+    def seal(self) -> Path:
+        """A file of the call's own; one that exists is never written over."""
+        return self.folder / f"seal-{self.event_id}.json"
+
+    @property
     def envelope(self) -> dict[str, Any]:
         return {"event_id": self.event_id}
 
@@ -119,7 +124,7 @@ def _whole_copy(call: Call) -> None:
 
 def _sealed(call: Call) -> None:
     """Check that the file and the last seal of the ledger are the same seal, which holds."""
-    verified = call.other.verify(against=call.folder / "seal.json")
+    verified = call.other.verify(against=call.seal)
     assert verified.clean, verified.findings
     assert verified.against.seal == call.other.seals()[-1]
 
@@ -203,7 +208,7 @@ METHODS: dict[str, Method] = {
     "revoke_access": Method(lambda c: c.ledger.revoke_access(c.session, "eve", **c.envelope)),
     "rewind": Method(lambda c: c.ledger.rewind(c.session, 1, **c.envelope)),
     "schema": _reads(lambda c: c.ledger.schema("sessions")),
-    "seal": _reads(lambda c: c.ledger.seal(output=c.folder / "seal.json"), check=_sealed),
+    "seal": _reads(lambda c: c.ledger.seal(output=c.seal), check=_sealed),
     "seals": _reads(lambda c: c.ledger.seals(), lambda c: c.other.seal()),
     "search": _reads(lambda c: c.ledger.search("zanzibar", limit=3)),
     "set_attributes": Method(lambda c: c.ledger.set_attributes(c.session, {"topic": "orders"}, **c.envelope)),

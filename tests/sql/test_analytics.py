@@ -17,7 +17,10 @@ from support.histories import DAY, event
 from support.recorded_runs import REAL, check_counts
 
 pytestmark = pytest.mark.duckdb
-VIEWS = ("session_metrics", "session_items", "tool_call_history", "queries", "scores", "errors")
+VIEWS = (
+    *("session_metrics", "session_items", "tool_call_history", "model_call_history", "agent_events"),
+    *("queries", "scores", "errors"),
+)
 OF_CREATION = ("outcomes", "attribute_distribution", "top_assets", "cohorts")
 OF_ACTIVITY = ("daily_activity", "user_activity", "tool_usage", "model_usage", "storage_growth")
 MARCH = {"first": datetime(2026, 3, 1, tzinfo=UTC), "next": datetime(2026, 4, 1, tzinfo=UTC)}

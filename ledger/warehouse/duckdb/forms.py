@@ -159,6 +159,8 @@ def _json(value: exp.Expr, kinds: Kinds, rows: dict[str, exp.Struct]) -> exp.Exp
     struct = _struct(value, rows)
     if isinstance(value, exp.Array) and value.find(exp.Query) is None:
         return exp.Anonymous(this="JSON_ARRAY", expressions=[_json(it, kinds, rows) for it in value.expressions])
+    if _is_text_or_integer(value):
+        return fill("TO_JSON(_1)", value)
     if struct is None:
         return fill(_AS_JSON.replace("zone", _zone(kinds, value, "'Z'")), value, large=0)
     pairs = [part for name, it in _fields(struct) for part in (exp.Literal.string(name), _json(it, kinds, rows))]
@@ -214,6 +216,14 @@ def _rows(tree: exp.Expr) -> dict[str, exp.Struct]:
             fields = [exp.alias_(known(exp.column(it.name, alias), it.type), it.name) for it in columns[name]]
             found[alias.lower()] = exp.Struct(expressions=fields)
     return found
+
+
+def _is_text_or_integer(value: exp.Expr) -> bool:
+    """Return True if an expression is a STRING or an INT64 by its syntax; the JSON of both is DuckDB's."""
+    value = value.unnest()
+    if isinstance(value, exp.If):
+        return all(_is_text_or_integer(it) for it in (value.args["true"], value.args.get("false")) if it is not None)
+    return value.meta.get("kind") == "INT64" or isinstance(value, exp.JSONExtractScalar | exp.Null)
 
 
 def _is_null(value: exp.Expr) -> bool:

@@ -215,7 +215,8 @@ def casts(tree: exp.Expr) -> None:
             cast.replace(fill("ENCODE(_1)" if not isinstance(value, exp.HexString | exp.ByteString) else "_1", value))
         elif kind == exp.DType.BIGINT:
             bad = "NULL" if safe else "ERROR('Bad INT64 value: ' || CAST(_1 AS VARCHAR))"
-            cast.replace(fill(_AS_INTEGER.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
+            form = _AS_INTEGER.format(bad=bad, kind="TRY_CAST" if safe else "CAST")
+            cast.replace(known(fill(form, value), "INT64"))
         elif kind == exp.DType.BOOLEAN:
             bad = "NULL" if safe else "ERROR('Bad BOOL value: ' || CAST(_1 AS VARCHAR))"
             cast.replace(fill(_AS_BOOL.format(bad=bad), value))
