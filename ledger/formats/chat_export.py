@@ -124,7 +124,7 @@ def _reason(session: Session, state: State, min_scores: Mapping[str, float]) -> 
         return "erased values"
     for name, least in min_scores.items():
         values = [score.get("value") for score in session.scores.values() if score.get("name") == name]
-        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        numbers = [value for value in values if isinstance(value, int | float)]  # True is 1, as in the view scores
         if not numbers:
             return f"no score {name}"
         if min(numbers) < least:

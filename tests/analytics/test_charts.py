@@ -238,11 +238,18 @@ def test_weeks_without_users_who_came_back_are_zero_and_later_weeks_are_not_draw
     ],
 )
 def test_scores_have_a_bar_for_each_value_or_for_ranges_of_round_numbers(numbers, bins):
-    rows = [{"name": "helpful", "score": float(number)} for number in numbers]
-    picture = drawn("scores", *rows, {"name": "helpful", "score": None}, {"name": "said", "score": None})
+    given = [("helpful", float(number)) for number in numbers] + [("helpful", None), ("said", None)]
+    picture = drawn("scores", *({"name": name, "score": score, "is_copy": False} for name, score in given))
     found = [(row["bin"], row["value"]) for row in values(picture)]
     assert [each for each in found if each[1]] == [each for each in bins if each[1]]
     assert [row[-1] for row in picture.rows] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["scores", "queries"])
+def test_what_a_fork_copied_is_counted_once(name):
+    row = {"name": "helpful", "score": 1.0, "query_type": "sql", "is_cache_hit": None, "execution_time_ms": None}
+    counted = [drawn(name, row | {"is_copy": False}, *copies).rows for copies in ([], [row | {"is_copy": True}] * 2)]
+    assert counted[0] == counted[1] != []
 
 
 def test_attributes_that_differ_in_each_session_come_last():

@@ -258,6 +258,15 @@ def test_sessions_that_are_deleted_erased_empty_or_too_low_are_left_out_with_the
             list(export_chats(opened.store, ["nobody"]))
 
 
+def test_a_score_of_true_is_one_and_a_score_of_false_is_zero(ledger: SessionLedger) -> None:
+    for name, value in (("good", True), ("bad", False)):
+        ledger.create_session("ada", "q", session_id=name)
+        ledger.add_message(name, "assistant", "a")
+        ledger.add_score(name, "helpful", value)
+    lines = list(export_chats(ledger.store, ["good", "bad"], min_scores={"helpful": 1}))
+    assert [json.loads(line)["session_id"] for line in lines] == ["good"]
+
+
 def test_names_of_attributes_never_replace_what_a_line_says_of_the_session(ledger: SessionLedger) -> None:
     ledger.create_session("ada", "q", session_id="s")
     ledger.set_attributes("s", {"session_id": "t", "messages": "none", "output": "x", "items": 3, "user_id": "eve"})

@@ -106,7 +106,7 @@ def cohorts(rows: list[Row], days: Days) -> Drawn:
 
 def errors(rows: list[Row], days: Days) -> Drawn:
     """Draw what failed, by type of error and by day."""
-    own = [row for row in rows if row["is_copy"] is not True]
+    own = _own(rows)
     kinds = Counter((row["item_type"], row["name"], row["error_type"]) for row in own)
     columns = ("what failed", "name", "type of error", "errors")
     table = [
@@ -142,6 +142,11 @@ def errors(rows: list[Row], days: Days) -> Drawn:
     return Drawn(columns, table, body, note)
 
 
+def _own(rows: list[Row]) -> list[Row]:
+    """Return the rows without those that a fork copied, which the source has as well."""
+    return [row for row in rows if row["is_copy"] is not True]
+
+
 def _what(row: Row) -> str:
     kind = str(row["item_type"])
     return "session" if kind == "error" else label(f"{kind.replace('_', ' ')}: {label(row['name'])}")
@@ -151,7 +156,7 @@ def scores(rows: list[Row], days: Days) -> Drawn:
     """Draw how often each score has each value."""
     values: dict[str, list[float]] = {}
     texts: Counter[str] = Counter()
-    for row in rows:
+    for row in _own(rows):
         value = known(row["score"])
         if value is None:
             texts[str(row["name"])] += 1
@@ -212,7 +217,7 @@ def queries(rows: list[Row], days: Days) -> Drawn:
     states = {True: "from a cache", False: "not from a cache", None: "not known"}
     found: dict[Any, Counter[str]] = {}
     times: dict[Any, list[float]] = {}
-    for row in rows:
+    for row in _own(rows):
         found.setdefault(row["query_type"], Counter())[states[row["is_cache_hit"]]] += 1
         time = known(row["execution_time_ms"])
         if time is not None and time >= 0:
