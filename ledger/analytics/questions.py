@@ -284,9 +284,12 @@ class Analytics:
             count: Number of days, if ``first_day`` is not given.
 
         Raises:
-            InvalidInput: A day cannot be read, or the first one is after the last or before the year 1.
+            InvalidInput: A day cannot be read, the first one is after the last or before the year 1, or the last one is
+                that of the calendar.
         """
         last = self._ledger._clock().date() if last_day is None else _day(last_day, "last_day")
+        if last == date.max:
+            raise InvalidInput(f"last_day {last} is the last day of the calendar; name an earlier one.")
         try:
             first = last - timedelta(days=count - 1) if first_day is None else _day(first_day, "first_day")
         except OverflowError as error:

@@ -246,5 +246,5 @@ def _ratio(calls: Row) -> float | None:
 
 def _empty_day(day: date, columns: Iterable[str]) -> dict[str, Any]:
     """Return the row of a day on which nothing happened: counts are 0, sums are not known."""
-    unknown = ("input_token_count", "output_token_count", "cost_usd")
+    unknown = ("input_token_count", "output_token_count", "cost_usd", "estimated_cost_usd")
     return {name: None if name in unknown else 0 for name in columns} | {"day": day}

@@ -68,6 +68,8 @@ def test_the_numbers_of_a_chart_are_json(recorded):
         (("chart", "scores", "--json", "--since", "yesterday"), USAGE, "A day looks like 2026-11-30, not like 'yes"),
         (("chart", "scores", "--json", "--since", "2026-03-02", "--until", "2026-03-02"), USAGE, "must be before"),
         (("chart", "scores", "--json", "--until", "0001-01-05"), INVALID, "before the year 1"),
+        (("export", "--view", "outcomes", "--until", "0001-01-01"), USAGE, "after the year 1 began"),
+        (("prices", "missing", "--to", "9999-12-31"), INVALID, "the last day of the calendar"),
         (("report",), USAGE, "Missing option"),
         (("report", "--out", "r.html", "--days", "0"), USAGE, "0 is not in the range"),
     ],

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -289,7 +289,9 @@ def _answer(ledger: SessionLedger, view: str, chosen: _Chosen) -> Answer:
         if at is not None and (at - datetime.min.replace(tzinfo=at.tzinfo)) % _DAY:
             raise click.UsageError(f"With --view, {name} is a day, such as 2026-11-21.", click.get_current_context())
     first = None if chosen.since is None else chosen.since.date()
-    last = None if chosen.until is None else (chosen.until - _DAY).date()
+    if chosen.until is not None and chosen.until.date() == date.min:
+        raise click.UsageError("With --view, --until is a day after the year 1 began.", click.get_current_context())
+    last = None if chosen.until is None else chosen.until.date() - _DAY
     analytics = Analytics(ledger)
     if view in SESSION_VIEWS:
         return analytics.view(view, first, last, user_id=chosen.user_id)

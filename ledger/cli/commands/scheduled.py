@@ -73,9 +73,9 @@ def refresh(
     from ledger.warehouse.scheduled import refresh as bring_up_to_date
 
     now = utc_now()
-    run_time = now if day is None else day.replace(tzinfo=UTC) + timedelta(days=1)
-    if run_time > now:
+    if day is not None and day.date() >= now.date():
         raise InvalidInput(f"--day {day:%Y-%m-%d} has not ended in UTC; nothing was computed. Name an earlier day.")
+    run_time = now if day is None else day.replace(tzinfo=UTC) + timedelta(days=1)
     with with_attached(url, warehouse) as ledger, warehouse_of(ledger, shipping) as opened_warehouse:
         done = bring_up_to_date(opened_warehouse, run_time, full=full, lookback_days=lookback_days)
     if as_json:
